@@ -1,0 +1,31 @@
+"""From a CSV of texts, image files and sounds to a model that answers raw bytes.
+
+The modules of the main path are loaded when they are first used, so that
+`import mmkeras` and `mmkeras --help` do not wait for TensorFlow:
+
+    from mmkeras import config, evaluate, export, manifest, train
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "config",
+    "digits",
+    "evaluate",
+    "export",
+    "manifest",
+    "run",
+    "train",
+]
+
+
+def __getattr__(name):
+    if name in __all__:
+        return importlib.import_module(f"mmkeras.{name}")
+    raise AttributeError(f"mmkeras has no module `{name}`; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,103 @@
+"""Random changes of training rows, per modality: stateless, one seed a row.
+
+The same (seed, epoch, row) gives the same change, whatever batch the row stands in
+and whether or not the run was interrupted.
+"""
+
+import tensorflow as tf
+
+UNKNOWN = 1  # the id of an unknown word, see `modalities.text`
+
+
+def changes(options, inputs):
+    """The function that changes a batch as a recipe says, or None for no change.
+
+    Args:
+        options: the `augment` section of a recipe.
+        inputs: {input: kind} of the model at hand.
+
+    Returns:
+        ({key: (batch, ...)}, seeds (batch, 2) int32) -> the same keys and shapes.
+    """
+    steps = []
+    for name, kind in sorted(inputs.items()):
+        if kind == "image" and options.image_shift:
+            steps.append((shift_image, name, options.image_shift))
+        if kind == "audio" and options.audio_shift_samples:
+            steps.append((shift_audio, name, options.audio_shift_samples))
+        if kind == "text" and options.word_dropout:
+            steps.append((drop_words, name, options.word_dropout))
+    if options.modality_dropout and len(inputs) > 1:
+        steps.append((drop_modalities, sorted(inputs), options.modality_dropout))
+    if not steps:
+        return None
+
+    def change(tensors, seeds):
+        for index, (step, target, amount) in enumerate(steps):
+            # Philox turns neighbouring seeds into unrelated numbers.
+            tensors = step(dict(tensors), target, amount, seeds + [0, index])
+        return tensors
+
+    return change
+
+
+def uniform(seeds, count):
+    """`count` numbers in [0, 1) a row, (batch, 2) seeds -> (batch, count) float32."""
+    return tf.map_fn(
+        lambda seed: tf.random.stateless_uniform((count,), seed),
+        seeds,
+        fn_output_signature=tf.TensorSpec((count,), tf.float32),
+    )
+
+
+def shift_image(tensors, name, share, seeds):
+    """Moves a picture by up to `share` of its size each way; black comes in."""
+    pixels = tensors[name]  # (batch, size, size, 3)
+    reach = share * pixels.shape[1]
+    offsets = (uniform(seeds, 2) * 2 - 1) * reach
+    ones, zeros = tf.ones_like(offsets[:, :1]), tf.zeros_like(offsets[:, :1])
+    # Rows of a projective transform: output (x, y) reads input (x + dx, y + dy).
+    transforms = tf.concat(
+        [ones, zeros, offsets[:, :1], zeros, ones, offsets[:, 1:], zeros, zeros], axis=1
+    )
+    tensors[name] = tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels,
+        transforms=transforms,
+        output_shape=pixels.shape[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    return tensors
+
+
+def shift_audio(tensors, name, samples, seeds):
+    """Delays a sound by up to so many samples; silence before it, its end cut off."""
+    wave = tensors[name]  # (batch, samples)
+    clip = wave.shape[1]
+    delay = tf.cast(uniform(seeds, 1) * samples, tf.int32)  # (batch, 1)
+    sources = tf.range(clip)[None, :] - delay
+    delayed = tf.gather(wave, tf.maximum(sources, 0), batch_dims=1)
+    tensors[name] = tf.where(sources >= 0, delayed, 0.0)
+    real = tensors[f"{name}_samples"]
+    longer = tf.minimum(real + delay[:, 0], clip)
+    tensors[f"{name}_samples"] = tf.where(real > 0, longer, 0)
+    return tensors
+
+
+def drop_words(tensors, name, share, seeds):
+    """Turns words into the unknown word, each with this chance; padding stays."""
+    ids = tensors[name]  # (batch, length)
+    dropped = (uniform(seeds, ids.shape[1]) < share) & (ids != 0)
+    tensors[name] = tf.where(dropped, UNKNOWN, ids)
+    return tensors
+
+
+def drop_modalities(tensors, names, share, seeds):
+    """Hides present modalities, each with this chance, but never all of a row."""
+    present = tf.stack([tensors[f"{name}_present"] for name in names], axis=1)
+    left = present & (uniform(seeds, len(names)) >= share)
+    left = tf.where(tf.reduce_any(left, axis=1, keepdims=True), left, present)
+    for index, name in enumerate(names):
+        tensors[f"{name}_present"] = left[:, index]
+    return tensors

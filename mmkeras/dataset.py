@@ -1,0 +1,222 @@
+"""Manifest + decoders + targets -> batched tf.data of ({name: tensor}, {name: target}).
+
+Rows are shuffled exactly and before anything is decoded: the order of an epoch is a
+permutation of row numbers drawn from (seed, epoch), in constant memory.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+# Rows read and decoded as one piece of work; small enough that all cores get some.
+CHUNK = 32
+
+
+def read(decoder, cells):
+    """Decodes one input of a few rows.
+
+    Args:
+        decoder: one of `mmkeras.modalities`.
+        cells: texts or paths, (rows,) string; "" is missing.
+
+    Returns:
+        ({key: (rows, ...)}, faults (rows,) string). A fault is "" where there is none.
+    """
+    if decoder.is_file:
+        cells = tf.map_fn(_read_file, cells, parallel_iterations=8)
+    return decoder.attempt_batch(cells)
+
+
+def _read_file(path):
+    return tf.cond(path == "", lambda: "", lambda: tf.io.read_file(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The inputs of a manifest's rows, by row number: decoded already, or as files.
+
+    Attributes:
+        arrays: {key: (rows, ...)} of the inputs that are held decoded.
+        cells: {input: (rows,) string} of the inputs that are decoded when asked for.
+        decoders: {input: decoder} of the latter.
+    """
+
+    arrays: dict
+    cells: dict
+    decoders: dict
+
+    def take(self, numbers):
+        """The rows of these numbers, {key: (len(numbers), ...)}; for use in tf.data.
+
+        Raises:
+            InvalidArgumentError: a file that could be decoded before no longer can;
+                names the file.
+        """
+        taken = {key: tf.gather(array, numbers) for key, array in self.arrays.items()}
+        for name, decoder in self.decoders.items():
+            cells = tf.gather(self.cells[name], numbers)
+            tensors, faults = read(decoder, cells)
+            bad = tf.argmax(tf.cast(faults != "", tf.int32))
+            check = tf.debugging.Assert(
+                tf.reduce_all(faults == ""), [cells[bad], faults[bad]]
+            )
+            with tf.control_dependencies([check]):
+                taken |= {key: tf.identity(tensor) for key, tensor in tensors.items()}
+        return taken
+
+    def keep(self, mask):
+        """The rows where `mask`, (rows,) bool, is True."""
+        pick = lambda column: tf.boolean_mask(column, mask)  # noqa: E731
+        return Rows(
+            {key: pick(array) for key, array in self.arrays.items()},
+            {name: pick(cells) for name, cells in self.cells.items()},
+            self.decoders,
+        )
+
+    def only(self, keys):
+        """The inputs whose tensors are among these keys."""
+        return Rows(
+            {key: array for key, array in self.arrays.items() if key in keys},
+            {name: cells for name, cells in self.cells.items() if name in keys},
+            {name: each for name, each in self.decoders.items() if name in keys},
+        )
+
+    def __or__(self, other):
+        """Both's inputs side by side; the rows must be the same."""
+        return Rows(
+            self.arrays | other.arrays,
+            self.cells | other.cells,
+            self.decoders | other.decoders,
+        )
+
+
+def load(rows, decoders, *, cache_mb=2048, progress=None):
+    """Decodes every row once: finds every fault, and keeps what fits in memory.
+
+    Args:
+        rows: a `manifest.Manifest`.
+        decoders: {input: decoder}.
+        cache_mb: megabytes that the decoded tensors may take; where they would take
+            more, none is kept and `Rows.take` decodes anew.
+        progress: called with (rows done, rows) now and then.
+
+    Returns:
+        (Rows, {line: (input, reason)}); faulty inputs of a row are zeros in `Rows`.
+    """
+    cells = {name: tf.constant(rows.cells(name), tf.string) for name in decoders}
+    row_bytes = sum(
+        spec.dtype.size * max(1, spec.shape.num_elements())
+        for decoder in decoders.values()
+        for spec in decoder.specs.values()
+    )
+    keep = row_bytes * len(rows) <= cache_mb * 2**20
+    arrays, faults = {}, {}
+
+    def decode(numbers):
+        tensors, found = {}, {}
+        for name, decoder in decoders.items():
+            own, found[name] = read(decoder, tf.gather(cells[name], numbers))
+            tensors |= own
+        return (tensors if keep else {}), found
+
+    done = 0
+    chunks = tf.data.Dataset.range(len(rows)).batch(CHUNK)
+    for tensors, found in chunks.map(decode, tf.data.AUTOTUNE).prefetch(2):
+        for key, tensor in tensors.items():
+            if key not in arrays:
+                arrays[key] = np.empty((len(rows), *tensor.shape[1:]), tensor.dtype.name)
+            arrays[key][done : done + len(tensor)] = tensor.numpy()
+        for name, reasons in found.items():
+            for position in np.flatnonzero(reasons.numpy() != b""):
+                line = int(rows.frame.index[done + position])
+                faults.setdefault(line, (name, reasons[position].numpy().decode()))
+        done += len(next(iter(found.values())))
+        if progress:
+            progress(done, len(rows))
+    if keep:
+        held = {key: tf.constant(array) for key, array in arrays.items()}
+        return Rows(held, {}, {}), faults
+    return Rows({}, cells, dict(decoders)), faults
+
+
+def ordered(rows, count, batch_size):
+    """The inputs of all rows once, in order.
+
+    Args:
+        rows: `Rows`.
+        count: how many rows there are.
+        batch_size: rows a batch; the last may be smaller.
+
+    Returns:
+        tf.data of {key: (batch, ...)}.
+    """
+    numbers = tf.data.Dataset.range(count).batch(batch_size)
+    return numbers.map(rows.take, tf.data.AUTOTUNE).prefetch(2)
+
+
+def labelled(rows, targets, batch_size):
+    """The inputs and targets of all rows once, in order; see `ordered`.
+
+    Args:
+        rows: `Rows`.
+        targets: {target: (rows, ...) array}.
+        batch_size: rows a batch.
+    """
+    count = len(next(iter(targets.values())))
+    wanted = tf.data.Dataset.from_tensor_slices(targets).batch(batch_size)
+    return tf.data.Dataset.zip(ordered(rows, count, batch_size), wanted)
+
+
+def shuffled(rows, targets, *, batch_size, seed, augment=None, first_epoch=0):
+    """Inputs and targets for `fit`, without end, each epoch in an order of its own.
+
+    Args:
+        rows: `Rows`.
+        targets: {target: (rows, ...) array}.
+        batch_size: rows a batch; the last of an epoch may be smaller.
+        seed: of the order and of the augmentation.
+        augment: function ({key: (batch, ...)}, seeds (batch, 2) int32) -> the first,
+            changed. A row's seed is drawn from (seed, epoch, row number).
+        first_epoch: where to begin, for a run that goes on.
+
+    Returns:
+        tf.data of ({key: (batch, ...)}, {target: (batch, ...)}); an epoch has
+        ceil(rows / batch_size) batches.
+    """
+    count = len(next(iter(targets.values())))
+    held = {name: tf.constant(array) for name, array in targets.items()}
+
+    def order(epoch):
+        numbers = tf.data.Dataset.range(count).batch(batch_size)
+        return numbers.map(lambda part: (epoch, permute(part, count, seed, epoch)))
+
+    def take(epoch, numbers):
+        inputs = rows.take(numbers)
+        if augment:
+            inputs = augment(inputs, row_seeds(seed, epoch, numbers))
+        return inputs, {name: tf.gather(array, numbers) for name, array in held.items()}
+
+    epochs = tf.data.Dataset.counter(first_epoch)
+    # Deterministic: the order of batches is the order of their numbers.
+    return epochs.flat_map(order).map(take, tf.data.AUTOTUNE).prefetch(2)
+
+
+def permute(numbers, count, seed, epoch):
+    """The epoch's order of rows at these places, (n,) int64 -> (n,) int64.
+
+    A permutation of range(count) without holding it: a cipher's rounds on the number
+    itself (`tf.random.experimental.index_shuffle`).
+    """
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.index_shuffle(numbers, key, count - 1)
+
+
+def row_seeds(seed, epoch, numbers):
+    """One seed a row, (n, 2) int32, from (seed, epoch, row number)."""
+    key = tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
+    return tf.map_fn(
+        lambda number: tf.random.fold_in(key, number),
+        tf.cast(numbers, tf.int32),
+        fn_output_signature=tf.TensorSpec((2,), tf.int32),
+    )

@@ -1,0 +1,228 @@
+"""A run as a SavedModel that answers raw texts, image bytes and WAV bytes."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mmkeras import dataset, proof
+
+# Served and trained answers may differ by rounding, not by more.
+TOLERANCE = 1e-5
+
+
+class ProofError(RuntimeError):
+    """An exported model that does not answer as the trained one does."""
+
+
+def saved_model(run, folder, rows=None, *, log=print):
+    """Writes `folder/<version>/`, proved in a fresh process that has only TensorFlow.
+
+    The signature `serving_default` takes one string a row and input: a text under the
+    input's name, the bytes of an image or sound file as `<input>_bytes`; an empty
+    string is a missing modality. For each target it gives `label`, `probability` and
+    `probabilities` (`<target>_label`, ... where there are several), and for each row
+    `present`, (rows, inputs) bool in the order of the recipe, and `error`: what was
+    wrong with a file, "" where nothing; such an input counts as missing.
+
+    Args:
+        run: a `run.Run`.
+        folder: where TensorFlow Serving will look; the version is the next number.
+        rows: a `manifest.Manifest`; all of its rows must be answered as by the trained
+            model. None checks the signature alone.
+        log: called with one line of text now and then.
+
+    Returns:
+        (path of the version's folder, what the proof found: see `proof.prove`).
+
+    Raises:
+        ProofError: the answers differ; nothing is left in `folder`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    version = 1 + max(
+        (int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0
+    )
+    # A server polls the folder: it must see a version whole, or not at all.
+    work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    try:
+        target = work / str(version)
+        _write(run, target)
+        log(f"exported to {folder / str(version)}, proving it in a fresh process")
+        found = _prove(run, target, rows, work)
+        os.rename(target, folder / str(version))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder / str(version), found
+
+
+def serving_function(run):
+    """Raw strings -> answers: what `serving_default` runs, as a plain function.
+
+    Args:
+        run: a `run.Run`.
+
+    Returns:
+        A function of one (batch,) string tensor an input, in the order of the recipe,
+        giving {output name: (batch, ...)}; see `saved_model`.
+    """
+    decoders, network, tasks = run.decoders, run.model, run.tasks
+
+    def serve(*raws):
+        tensors, faults = {}, []
+        for decoder, raw in zip(decoders.values(), raws, strict=True):
+            decoded, fault = decoder.attempt_batch(raw)
+            tensors |= decoded
+            faults.append(_named_fault(decoder.name, fault))
+        outputs = network(tensors, training=False)
+        answers = {}
+        for name, task in tasks.items():
+            prefix = f"{name}_" if len(tasks) > 1 else ""
+            for key, value in task.serve(outputs[name]).items():
+                answers[f"{prefix}{key}"] = value
+        present = [tensors[f"{name}_present"] for name in decoders]
+        answers["present"] = tf.stack(present, axis=1)
+        answers["error"] = tf.strings.strip(tf.strings.join(faults, separator=" "))
+        return answers
+
+    return serve
+
+
+def signature(run):
+    """The strings that `serving_default` takes, a list of tf.TensorSpec."""
+    return [
+        tf.TensorSpec([None], tf.string, name=decoder.signature)
+        for decoder in run.decoders.values()
+    ]
+
+
+def raw_columns(run, rows):
+    """What a client would send for these rows, {served name: list of bytes}."""
+    columns = {}
+    for name, decoder in run.decoders.items():
+        cells = rows.cells(name)
+        if decoder.is_file:
+            columns[decoder.signature] = [
+                Path(cell).read_bytes() if cell else b"" for cell in cells
+            ]
+        else:
+            columns[decoder.signature] = [cell.encode("utf-8") for cell in cells]
+    return columns
+
+
+def answer(source, columns, batch_size=64):
+    """Answers raw rows from a run or from an exported folder.
+
+    Args:
+        source: a `run.Run`, or the path of a version's folder.
+        columns: {served name: list of bytes}, all of one length.
+        batch_size: rows a call.
+
+    Returns:
+        {output name: (rows, ...) array}.
+    """
+    if isinstance(source, str | Path):
+        loaded = tf.saved_model.load(str(source))
+        serve = loaded.signatures["serving_default"]
+        call = lambda part: serve(**part)  # noqa: E731
+    else:
+        compiled = tf.function(serving_function(source), signature(source))
+        call = lambda part: compiled(*part.values())  # noqa: E731
+    count = len(next(iter(columns.values())))
+    parts = []
+    for start in range(0, count, batch_size):
+        part = {
+            name: tf.constant(values[start : start + batch_size], tf.string)
+            for name, values in columns.items()
+        }
+        parts.append({key: value.numpy() for key, value in call(part).items()})
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def newest(folder):
+    """The version's folder itself, or its newest version's; None where neither is."""
+    folder = Path(folder)
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    versions = [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.name.isdigit() and (path / "saved_model.pb").is_file()
+    ]
+    return max(versions, key=lambda path: int(path.name), default=None)
+
+
+def _named_fault(name, fault):
+    return tf.where(fault == "", "", tf.strings.join([f"{name}: ", fault, "."]))
+
+
+def _write(run, target):
+    archive = keras.export.ExportArchive()
+    archive.track(run.model)
+    for decoder in run.decoders.values():
+        for resource in decoder.resources:
+            archive.track(resource)
+    archive.add_endpoint(
+        "serving_default", serving_function(run), input_signature=signature(run)
+    )
+    archive.write_out(str(target), verbose=False)
+    labels = target / "assets.extra" / "labels.json"
+    labels.parent.mkdir(exist_ok=True)
+    labels.write_text(json.dumps(run.labels, ensure_ascii=False), encoding="utf-8")
+
+
+def _prove(run, target, rows, work):
+    """Runs `proof` on the exported folder; see `saved_model` for errors."""
+    request = {"model": str(target), "signature": [s.name for s in signature(run)]}
+    if rows is not None and len(rows):
+        columns = raw_columns(run, rows)
+        request["columns"] = {
+            name: [base64.b64encode(value).decode("ascii") for value in values]
+            for name, values in columns.items()
+        }
+        request["expected"] = {
+            key: value.tolist()
+            for key, value in _trained_outputs(run, rows).items()
+        }
+    asked = work / "request.json"
+    asked.write_text(json.dumps(request), encoding="utf-8")
+    # -I: neither this folder nor the environment can bring mmkeras in by the path.
+    done = subprocess.run(
+        [sys.executable, "-I", proof.__file__, str(asked)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ProofError(
+            f"the exported model fails in a fresh process:\n{done.stderr[-2000:]}"
+        )
+    found = json.loads(done.stdout.splitlines()[-1])
+    if found["faults"]:
+        listed = "\n".join(f"  {fault}" for fault in found["faults"])
+        raise ProofError(f"the exported model breaks its promises:\n{listed}")
+    if found["max_difference"] is not None and found["max_difference"] > TOLERANCE:
+        raise ProofError(
+            f"served and trained answers differ by {found['max_difference']:.2g}, more "
+            f"than {TOLERANCE:g}"
+        )
+    return found
+
+
+def _trained_outputs(run, rows):
+    """The trained model's outputs through the training pipeline, by served name."""
+    loaded, _ = dataset.load(rows, run.decoders)
+    outputs = run.model.predict(dataset.ordered(loaded, len(rows), 128), verbose=0)
+    prefix = len(run.tasks) > 1
+    return {
+        f"{name}_probabilities" if prefix else "probabilities": values
+        for name, values in outputs.items()
+    }

@@ -1,0 +1,279 @@
+"""The few shared layers: sound features, missing tokens, positions, pooling."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def mel_filters(rate_hz, fft_samples, num_mels):
+    """Triangular mel filter bank, HTK mel scale, peaks of 1.
+
+    mel(f) = 2595 log10(1 + f / 700) (Young et al., The HTK Book, eq. 5.13). The
+    triangles are straight lines in Hz, as in librosa with `htk=True, norm=None`;
+    `keras.layers.MelSpectrogram` draws them straight in mels.
+
+    Args:
+        rate_hz: sampling rate.
+        fft_samples: length of the Fourier transform.
+        num_mels: bands between 0 Hz and half the rate.
+
+    Returns:
+        (fft_samples // 2 + 1, num_mels) float32.
+    """
+    top_mel = 2595 * np.log10(1 + rate_hz / 2 / 700)
+    edges_hz = 700 * (10 ** (np.linspace(0, top_mel, num_mels + 2) / 2595) - 1)
+    bins_hz = np.linspace(0, rate_hz / 2, fft_samples // 2 + 1)[:, None]
+    rise = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
+    fall = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
+    return np.maximum(0, np.minimum(rise, fall)).astype("float32")
+
+
+def dct_matrix(num_mels, num_mfcc):
+    """Orthonormal DCT-II as a matrix, (num_mels, num_mfcc) float32.
+
+    c_k = sqrt(2 / n) sum_j x_j cos(pi k (j + 1/2) / n), c_0 further divided by sqrt(2)
+    (Ahmed, Natarajan, Rao 1974).
+    """
+    j = np.arange(num_mels)[:, None] + 0.5
+    k = np.arange(num_mfcc)[None, :]
+    matrix = np.sqrt(2 / num_mels) * np.cos(np.pi * k * j / num_mels)
+    matrix[:, 0] /= np.sqrt(2)
+    return matrix.astype("float32")
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class LogMel(keras.layers.Layer):
+    """Waves (batch, samples) -> log-mel spectrogram (batch, frames, mels), in dB.
+
+    Power spectrum of Hann windows around every hop (frame t stands at sample
+    t * hop, zeros beyond both ends), mel filters, 10 log10 with a floor of -100 dB.
+    No clip depends on another: `keras.layers.MelSpectrogram` cuts below the loudest
+    value of the whole batch, so one row's answer would change with its neighbours.
+
+    Args:
+        rate_hz: sampling rate of the waves.
+        num_mels: bands.
+        window_ms: length of a window, milliseconds.
+        hop_ms: step between frames, milliseconds.
+        **kwargs: of a Keras layer. Always computes in float32, under mixed precision
+            too: half precision cannot hold the squares.
+    """
+
+    def __init__(self, rate_hz, *, num_mels=40, window_ms=25, hop_ms=10, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.rate_hz = rate_hz
+        self.num_mels = num_mels
+        self.window_ms = window_ms
+        self.hop_ms = hop_ms
+        self.hop_samples = max(1, rate_hz * hop_ms // 1000)
+        window_samples = max(2, rate_hz * window_ms // 1000)
+        # A power of two is fast; the window is centred in it, as librosa does.
+        self.fft_samples = 1 << (window_samples - 1).bit_length()
+        before = (self.fft_samples - window_samples) // 2
+        self._window = np.zeros(self.fft_samples, "float32")
+        phase = 2 * np.pi * np.arange(window_samples) / window_samples
+        self._window[before : before + window_samples] = 0.5 - 0.5 * np.cos(phase)
+        self._filters = mel_filters(rate_hz, self.fft_samples, num_mels)
+
+    def call(self, waves):
+        """Computes the spectrogram."""
+        half = self.fft_samples // 2
+        padded = ops.pad(ops.cast(waves, "float32"), [[0, 0], [half, half]])
+        real, imaginary = ops.stft(
+            padded,
+            sequence_length=self.fft_samples,
+            sequence_stride=self.hop_samples,
+            fft_length=self.fft_samples,
+            window=self._window,
+            center=False,
+        )  # (batch, frames, bins)
+        power = ops.square(real) + ops.square(imaginary)
+        mels = ops.matmul(power, self._filters)  # (batch, frames, mels)
+        return 10 * ops.log10(ops.maximum(mels, 1e-10))
+
+    def compute_output_shape(self, input_shape):
+        """(batch, samples) -> (batch, 1 + samples // hop, mels)."""
+        return (input_shape[0], 1 + input_shape[1] // self.hop_samples, self.num_mels)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "rate_hz": self.rate_hz,
+            "num_mels": self.num_mels,
+            "window_ms": self.window_ms,
+            "hop_ms": self.hop_ms,
+        }
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class MFCC(keras.layers.Layer):
+    """Waves (batch, samples) -> cepstral coefficients (batch, frames, coefficients).
+
+    The orthonormal DCT-II of `LogMel` (Davis and Mermelstein 1980); equals
+    `librosa.feature.mfcc` of librosa's spectrogram with `htk=True, norm=None`,
+    `pad_mode="constant"` and no `top_db`.
+
+    Args:
+        rate_hz: sampling rate of the waves.
+        num_mfcc: coefficients kept, the zeroth included; at most `num_mels`.
+        num_mels: bands.
+        window_ms: length of a window, milliseconds.
+        hop_ms: step between frames, milliseconds.
+        **kwargs: of a Keras layer.
+    """
+
+    def __init__(
+        self, rate_hz, *, num_mfcc=20, num_mels=40, window_ms=25, hop_ms=10, **kwargs
+    ):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if num_mfcc > num_mels:
+            raise ValueError(f"{num_mfcc} MFCCs cannot come of {num_mels} mel bands")
+        self.num_mfcc = num_mfcc
+        self.log_mel = LogMel(
+            rate_hz, num_mels=num_mels, window_ms=window_ms, hop_ms=hop_ms
+        )
+        self.hop_samples = self.log_mel.hop_samples
+        self._dct = dct_matrix(num_mels, num_mfcc)
+
+    def call(self, waves):
+        """Computes the coefficients."""
+        return ops.matmul(self.log_mel(waves), self._dct)
+
+    def compute_output_shape(self, input_shape):
+        """(batch, samples) -> (batch, 1 + samples // hop, coefficients)."""
+        frames = self.log_mel.compute_output_shape(input_shape)[1]
+        return (input_shape[0], frames, self.num_mfcc)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        inner = self.log_mel
+        return {
+            **super().get_config(),
+            "rate_hz": inner.rate_hz,
+            "num_mfcc": self.num_mfcc,
+            "num_mels": inner.num_mels,
+            "window_ms": inner.window_ms,
+            "hop_ms": inner.hop_ms,
+        }
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Standardize(keras.layers.Layer):
+    """Zero mean and unit variance over each clip's own frames, band by band.
+
+    Cepstral mean and variance normalisation: a louder microphone or another voice
+    moves the features less. Frames that are not visible neither count nor survive.
+    (Keras handles an argument called `mask` in a way of its own, so none is here.)
+    """
+
+    def call(self, features, visible):
+        """Features (batch, frames, bands), visible (batch, frames) -> as features."""
+        weights = ops.cast(visible, features.dtype)[..., None]
+        count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
+        mean = ops.sum(features * weights, axis=1, keepdims=True) / count
+        centred = (features - mean) * weights
+        variance = ops.sum(ops.square(centred), axis=1, keepdims=True) / count
+        # 1 dB at least: silence has no variance, and must not become loud noise.
+        return centred / ops.sqrt(variance + 1.0)
+
+    def compute_output_shape(self, features_shape, visible_shape):
+        """As the features."""
+        return features_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Positions(keras.layers.Layer):
+    """Adds a learned vector for each step, (batch, steps, dim) -> the same."""
+
+    def build(self, input_shape):
+        """Makes the table, (steps, dim)."""
+        self.table = self.add_weight(
+            shape=input_shape[1:], initializer="truncated_normal", name="table"
+        )
+
+    def call(self, tokens):
+        """Adds the table."""
+        return tokens + self.table
+
+    def compute_output_shape(self, input_shape):
+        """As the input."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class MissingToken(keras.layers.Layer):
+    """Puts a learned token first; it is seen only where the modality is missing.
+
+    Every row then has at least one visible token, in training and in the served graph,
+    and no fusion needs a special case.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True  # it takes masks in, as a tensor, and ends them
+
+    def build(self, tokens_shape, visible_shape):
+        """Makes the token, (dim,)."""
+        self.token = self.add_weight(
+            shape=(tokens_shape[-1],), initializer="truncated_normal", name="token"
+        )
+
+    def compute_mask(self, *inputs, **masks):
+        """Keras' own masks end here; the corridor carries its mask as a tensor."""
+        return None
+
+    def call(self, tokens, visible):
+        """Tokens (batch, steps, dim), visible (batch, steps) -> a step more of each."""
+        missing = ops.logical_not(ops.any(visible, axis=1, keepdims=True))
+        # Zeros where the mask is off: what a branch computes there never leaks.
+        seen = ops.where(visible[..., None], tokens, ops.zeros_like(tokens))
+        first = ops.zeros_like(seen[:, :1]) + ops.cast(self.token, tokens.dtype)
+        return (
+            ops.concatenate([first, seen], axis=1),
+            ops.concatenate([missing, visible], axis=1),
+        )
+
+    def compute_output_shape(self, tokens_shape, visible_shape):
+        """A step more of each."""
+        batch, steps, dim = tokens_shape
+        return (batch, steps + 1, dim), (batch, steps + 1)
+
+
+def masked_mean(tokens, mask):
+    """Mean over the steps of the mask, (batch, steps, dim) -> (batch, dim)."""
+    weights = ops.cast(mask, tokens.dtype)[..., None]
+    return ops.sum(tokens * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
+
+
+def masked_max(tokens, mask):
+    """Largest over the steps of the mask, (batch, steps, dim) -> (batch, dim)."""
+    lowest = -6e4  # within float16
+    return ops.max(ops.where(mask[..., None], tokens, lowest), axis=1)
+
+
+def transformer_block(tokens, mask, *, num_heads, dropout, name):
+    """One pre-norm encoder block (Xiong et al. 2020, arXiv 2002.04745).
+
+    Args:
+        tokens: (batch, steps, dim).
+        mask: (batch, steps) bool; steps outside it are not attended to.
+        num_heads: heads; must divide dim.
+        dropout: share in [0, 1).
+        name: prefix of the layers' names.
+
+    Returns:
+        (batch, steps, dim).
+    """
+    dim = tokens.shape[-1]
+    if dim % num_heads:
+        raise ValueError(f"{num_heads} heads do not divide {dim} units")
+    normed = keras.layers.LayerNormalization(name=f"{name}_attention_norm")(tokens)
+    attended = keras.layers.MultiHeadAttention(
+        num_heads, dim // num_heads, dropout=dropout, name=f"{name}_attention"
+    )(normed, normed, attention_mask=mask[:, None, :])
+    tokens = tokens + attended
+    normed = keras.layers.LayerNormalization(name=f"{name}_mlp_norm")(tokens)
+    hidden = keras.layers.Dense(4 * dim, "gelu", name=f"{name}_mlp_hidden")(normed)
+    hidden = keras.layers.Dropout(dropout, name=f"{name}_dropout")(hidden)
+    return tokens + keras.layers.Dense(dim, name=f"{name}_mlp")(hidden)

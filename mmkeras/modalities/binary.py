@@ -1,0 +1,94 @@
+"""Numbers, names and faults out of a string of bytes, in the graph.
+
+Nothing here believes a position or a length which a file claims: what lies outside
+the bytes at hand reads as nothing, or as zeros.
+"""
+
+import tensorflow as tf
+
+
+def cut(raw, position, length):
+    """At most `length` bytes of `raw` from `position` on, scalar string."""
+    # In 64 bits: a chunk may claim four gigabytes.
+    end = tf.cast(tf.strings.length(raw), tf.int64)
+    position = tf.clip_by_value(tf.cast(position, tf.int64), 0, end)
+    length = tf.maximum(tf.cast(length, tf.int64), 0)
+    return tf.strings.substr(raw, position, length)
+
+
+def window(raw, position, length):
+    """`length` bytes from `position` on, (length,) int64; zeros behind the end."""
+    piece = tf.strings.join([cut(raw, position, length), b"\0" * length])
+    return tf.cast(_bytes(tf.strings.substr(piece, 0, length), length), tf.int64)
+
+
+def little(numbers, position, count):
+    """Little-endian unsigned integer of `count` bytes at a fixed position, int64."""
+    weights = tf.constant([256**power for power in range(count)], tf.int64)
+    return tf.reduce_sum(numbers[position : position + count] * weights)
+
+
+def big(numbers, position, count):
+    """Big-endian unsigned integer of `count` bytes at a fixed position, int64."""
+    weights = tf.constant([256**power for power in reversed(range(count))], tf.int64)
+    return tf.reduce_sum(numbers[position : position + count] * weights)
+
+
+def equals(numbers, position, magic):
+    """Whether the bytes at a fixed position are `magic`, scalar bool."""
+    found = numbers[position : position + len(magic)]
+    return tf.reduce_all(found == tf.constant(list(magic), tf.int64))
+
+
+def printable(raw, length=8):
+    """The first bytes of `raw` to show in a message: "." for what no one can read."""
+    text = tf.strings.unicode_transcode(
+        cut(raw, 0, length), "UTF-8", "UTF-8", errors="replace"
+    )
+    return tf.strings.regex_replace(text, r"[^ -~]", ".")
+
+
+def first_fault(faults):
+    """The text of the first condition that holds, "" where none does.
+
+    Args:
+        faults: (scalar bool, function that gives its text) pairs. No text is put
+            together for a healthy file: that would cost more than reading its header.
+    """
+    conditions = tf.stack([condition for condition, _ in faults])
+
+    def text():
+        found = tf.constant("")
+        for condition, sentence in reversed(faults):
+            found = tf.where(condition, sentence(), found)
+        return found
+
+    return tf.cond(tf.reduce_any(conditions), text, lambda: tf.constant(""))
+
+
+def sentence(*parts):
+    """Strings and scalar tensors put together to one string."""
+    return tf.strings.join(
+        [part if isinstance(part, str) else tf.as_string(part) for part in parts]
+    )
+
+
+def raise_fault(fault):
+    """Raises where `fault` is not "".
+
+    Returns:
+        The operation to depend on, None in eager mode.
+
+    Raises:
+        InvalidArgumentError: with `fault` in its message.
+    """
+    if tf.executing_eagerly():
+        text = fault.numpy().decode("utf-8")
+        if text:
+            raise tf.errors.InvalidArgumentError(None, None, text)
+        return None
+    return tf.debugging.Assert(fault == "", [fault])
+
+
+def _bytes(piece, length):
+    return tf.ensure_shape(tf.io.decode_raw(piece, tf.uint8), (length,))

@@ -1,0 +1,76 @@
+"""Progress on stderr: bars on a terminal, a line an epoch elsewhere."""
+
+import contextlib
+import sys
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+def _bars(*columns):
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+@contextlib.contextmanager
+def bar(title, total):
+    """A bar for a long step; nothing where stderr is no terminal.
+
+    Yields:
+        A function of (done, total) that moves the bar.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _bars() as bars:
+        task = bars.add_task(title, total=total)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class Epochs(keras.callbacks.Callback):
+    """One line an epoch: loss, metrics, seconds; a bar of its steps on a terminal."""
+
+    def __init__(self, title):
+        super().__init__()
+        self.title = title
+        self.bars = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock and the bar."""
+        self.began = time.perf_counter()
+        self.label = f"{self.title}  epoch {epoch + 1}/{self.params['epochs']}"
+        if sys.stderr.isatty():
+            self.bars = _bars(TextColumn("{task.fields[loss]}"))
+            self.bars.start()
+            self.step = self.bars.add_task(
+                self.label, total=self.params["steps"], loss=""
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar."""
+        if self.bars:
+            self.bars.update(self.step, advance=1, loss=f"loss {logs['loss']:.3f}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Ends the bar, prints the line."""
+        if self.bars:
+            self.bars.stop()
+            self.bars = None
+        seconds = time.perf_counter() - self.began
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        print(f"{self.label}  {shown}  {seconds:.1f} s", file=sys.stderr, flush=True)
