@@ -23,8 +23,8 @@ def changes(options, inputs):
     for name, kind in sorted(inputs.items()):
         if kind == "image" and options.image_shift:
             steps.append((shift_image, name, options.image_shift))
-        if kind == "audio" and options.audio_shift_samples:
-            steps.append((shift_audio, name, options.audio_shift_samples))
+        if kind == "audio" and options.audio_snr_db is not None:
+            steps.append((add_noise, name, options.audio_snr_db))
         if kind == "text" and options.word_dropout:
             steps.append((drop_words, name, options.word_dropout))
     if options.modality_dropout and len(inputs) > 1:
@@ -71,17 +71,25 @@ def shift_image(tensors, name, share, seeds):
     return tensors
 
 
-def shift_audio(tensors, name, samples, seeds):
-    """Delays a sound by up to so many samples; silence before it, its end cut off."""
-    wave = tensors[name]  # (batch, samples)
+def add_noise(tensors, name, least_snr_db, seeds):
+    """Adds white noise to the real part of a sound.
+
+    The ratio of the sound's power to the noise's is drawn, in dB, between
+    `least_snr_db` and `least_snr_db` + 30.
+    """
+    wave, real = tensors[name], tensors[f"{name}_samples"]  # (batch, samples), (batch,)
     clip = wave.shape[1]
-    delay = tf.cast(uniform(seeds, 1) * samples, tf.int32)  # (batch, 1)
-    sources = tf.range(clip)[None, :] - delay
-    delayed = tf.gather(wave, tf.maximum(sources, 0), batch_dims=1)
-    tensors[name] = tf.where(sources >= 0, delayed, 0.0)
-    real = tensors[f"{name}_samples"]
-    longer = tf.minimum(real + delay[:, 0], clip)
-    tensors[f"{name}_samples"] = tf.where(real > 0, longer, 0)
+    inside = tf.range(clip)[None, :] < real[:, None]
+    noise = tf.map_fn(
+        lambda seed: tf.random.stateless_normal((clip,), seed),
+        seeds,
+        fn_output_signature=tf.TensorSpec((clip,), tf.float32),
+    )
+    count = tf.maximum(tf.cast(real, tf.float32), 1)
+    power = tf.reduce_sum(tf.square(wave), axis=1) / count
+    snr_db = least_snr_db + 30 * uniform(seeds + [1, 0], 1)[:, 0]
+    level = tf.sqrt(power * 10 ** (-snr_db / 10))
+    tensors[name] = tf.where(inside, wave + level[:, None] * noise, wave)
     return tensors
 
 

@@ -83,8 +83,8 @@ class Augment(_Section):
     image_shift: Fraction = Field(
         0.0, description="largest shift of a picture, as a share of its size"
     )
-    audio_shift_samples: NonNegativeInt = Field(
-        0, description="largest delay of a sound, in samples at the model's rate"
+    audio_snr_db: float | None = Field(
+        None, description="white noise is added: least signal-to-noise ratio, in dB"
     )
     word_dropout: Fraction = Field(
         0.0, description="chance that a word becomes the unknown word"
@@ -149,6 +149,22 @@ def load(path, overrides=()):
     return parse(tree, overrides, source=str(path))
 
 
+def shipped(name):
+    """Path of a recipe that comes with mmkeras, as `digits.yaml`.
+
+    Raises:
+        FileNotFoundError: none of that name; lists those there are.
+    """
+    package = Path(__file__).parent
+    # An installed package has them inside; a checkout where a reader looks for them.
+    folders = [package / "recipes", package.parent / "pipelines" / "recipes"]
+    found = {file.name: file for folder in folders for file in folder.glob("*.yaml")}
+    if name not in found:
+        names = ", ".join(sorted(found))
+        raise FileNotFoundError(f"no shipped recipe `{name}`. There are: {names}")
+    return found[name]
+
+
 def parse(tree, overrides=(), source="recipe"):
     """A recipe from a nested dict; see `load` for arguments and errors."""
     if not isinstance(tree, dict):
@@ -170,6 +186,12 @@ def dump(recipe):
     """The recipe as YAML text with every option spelled out; `parse` reads it back."""
     tree = recipe.model_dump(by_alias=True, mode="json")
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def quick(recipe):
+    """The recipe with one epoch, to see that everything runs."""
+    train = recipe.train.model_copy(update={"epochs": 1})
+    return recipe.model_copy(update={"train": train})
 
 
 def json_schema():

@@ -18,6 +18,7 @@ import difflib
 import itertools
 import json
 import shutil
+import string
 import struct
 import wave
 import zlib
@@ -35,20 +36,20 @@ MIN_ROWS = 30
 HELD_OUT = 0.15  # share of the rows in valid, and again in test
 
 RATE_HZ = 8_000
-# ITU-T Q.23 keypad: digit -> (row, column) frequency.
-TONES_HZ = {
-    0: (941, 1336),
-    **{
-        1 + 3 * r + c: (low, high)
-        for r, low in enumerate((697, 770, 852))
-        for c, high in enumerate((1209, 1336, 1477))
-    },
-}
-PIXELS = 32
+# ITU-T Q.23 keypad, 123 / 456 / 789 / 0: digit -> (row, column) frequency.
+ROWS_HZ, COLUMNS_HZ = (697, 770, 852), (1209, 1336, 1477)
+TONES_HZ = {n + 1: (ROWS_HZ[n // 3], COLUMNS_HZ[n % 3]) for n in range(9)}
+TONES_HZ[0] = (941, 1336)
+# (32, 8), linear between pixel centres. The weights are eighths, so that products with
+# it are exact and the same bytes on every machine.
+ENLARGE = np.stack(
+    [np.interp((np.arange(32) + 0.5) / 4 - 0.5, range(8), row) for row in np.eye(8)], 1
+)
 
 MODALITIES = ("text", "image", "audio")
 # How good a row's text, picture or sound is: `clean` in unique and synergy; `noisy`
 # (can be told) or `spoilt` (cannot) or `missing` (no file, empty cell) in redundant.
+CLEAN = {f"quality_{name}": "clean" for name in MODALITIES}
 SPOILT = 0.15
 MISSING = 0.08
 TYPOS = 0.3  # share of the noisy texts
@@ -62,29 +63,11 @@ ENGLISH_PHRASES = ("{}", "the digit {}", "digit {}", "this is {}", "it says {}")
 CHINESE_PHRASES = ("{}", "数字{}", "这是{}", "这个数字是{}", "上面写着{}")
 VAGUE = ("a digit", "some number", "I cannot read it", "一个数字", "某个数", "看不清")
 UNREADABLE = "口日田由甲申困回"  # look like characters, name no digit
-PLUS = (
-    "plus",
-    "add",
-    "plus the tone",
-    "add the sound to the picture",
-    "picture plus sound",
-    "加",
-    "加上",
-    "加上声音",
-    "图片加声音",
-)
-MINUS = (
-    "minus",
-    "subtract",
-    "minus the tone",
-    "take the sound away from the picture",
-    "picture minus sound",
-    "减",
-    "减去",
-    "减去声音",
-    "图片减声音",
-)
-KEYBOARD = "qwertyuiop asdfghjkl zxcvbnm"  # neighbours are one finger's slip apart
+PLUS = "plus/add/plus the tone/picture plus sound/add the sound to the picture"
+PLUS = (PLUS + "/加/加上/加上声音/图片加声音").split("/")
+MINUS = "minus/subtract/minus the tone/picture minus sound/take the sound away"
+MINUS = (MINUS + "/减/减去/减去声音/图片减声音").split("/")
+LETTERS = string.ascii_lowercase
 
 
 def write(folder, *, lesson="redundant", rows=None, seed=0):
@@ -109,7 +92,9 @@ def write(folder, *, lesson="redundant", rows=None, seed=0):
         FileExistsError: the folder holds anything else.
     """
     if lesson not in LESSONS:
-        raise ValueError(_unknown(lesson))
+        near = difflib.get_close_matches(str(lesson), LESSONS, n=1, cutoff=0.4)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        raise ValueError(f"No lesson `{lesson}`. Found {', '.join(LESSONS)}.{hint}")
     rows = ROWS[lesson] if rows is None else rows
     if rows < MIN_ROWS:
         raise ValueError(
@@ -123,7 +108,8 @@ def write(folder, *, lesson="redundant", rows=None, seed=0):
     return folder / "manifest.csv"
 
 
-# Lessons ------------------------------------------------------------------------------
+# Lessons: how many rows, numpy Generator -> the truth of one split, a list of dicts of
+# label, text, digit_* (0..9), quality_* and, some, `total` or `sign` ------------------
 
 
 def redundant(rows, rng):
@@ -131,13 +117,6 @@ def redundant(rows, rng):
 
     Each modality of each row is spoilt or missing independently of the others. At
     least one is always there.
-
-    Args:
-        rows: how many.
-        rng: numpy Generator.
-
-    Returns:
-        List of dicts: label, text, digit_* in 0..9, quality_*.
     """
     labels = deal(np.arange(10), rows, rng).tolist()
     qualities = {name: _qualities(rows, rng) for name in MODALITIES}
@@ -146,14 +125,9 @@ def redundant(rows, rng):
         quality = {name: qualities[name][row] for name in MODALITIES}
         if set(quality.values()) == {"missing"}:
             quality[rng.choice(MODALITIES)] = "noisy"
-        made.append(
-            {
-                "label": digit,
-                "text": name_digit(digit, quality["text"], rng),
-                **{f"digit_{name}": digit for name in MODALITIES},
-                **{f"quality_{name}": quality[name] for name in MODALITIES},
-            }
-        )
+        made.append({"label": digit, "text": name_digit(digit, quality["text"], rng)})
+        made[-1] |= {f"digit_{name}": digit for name in MODALITIES}
+        made[-1] |= {f"quality_{name}": quality[name] for name in MODALITIES}
     return made
 
 
@@ -168,13 +142,6 @@ def unique(rows, rng):
 
     In the order picture, sound, text. Eight labels, so a modality alone gets 1 in 4
     and two get 1 in 2. `total` is the sum of the three digits, 0..27, for regression.
-
-    Args:
-        rows: how many.
-        rng: numpy Generator.
-
-    Returns:
-        List of dicts: label, text, digit_* in 0..9, quality_* = clean, total.
     """
     deck = np.array(list(itertools.product(range(10), repeat=3)))  # (1000, 3)
     labels = (deck >= 5) @ (4, 2, 1)
@@ -182,10 +149,10 @@ def unique(rows, rng):
         {
             "label": "-".join("high" if digit >= 5 else "low" for digit in trio),
             "text": name_digit(trio[2], "clean", rng),
-            **dict(
-                zip(("digit_image", "digit_audio", "digit_text"), trio, strict=True)
-            ),
-            **{f"quality_{name}": "clean" for name in MODALITIES},
+            "digit_image": trio[0],
+            "digit_audio": trio[1],
+            "digit_text": trio[2],
+            **CLEAN,
             "total": sum(trio),
         }
         for trio in deck[deal(labels, rows, rng)].tolist()
@@ -195,17 +162,8 @@ def unique(rows, rng):
 def synergy(rows, rng):
     """Label = picture plus or minus, as the text says, sound, modulo 10.
 
-    Over every 200 rows each picture, sound and sign comes with each other once: then
-    the label is exactly uniform given any one modality, and so is it given picture
-    and sign or sound and sign.
-
-    Args:
-        rows: how many.
-        rng: numpy Generator.
-
-    Returns:
-        List of dicts: label, text, digit_image and digit_audio in 0..9, an empty
-        digit_text, quality_* = clean, sign = plus or minus.
+    Over every 200 rows each picture, sound and sign meets each other once. Then the
+    label is exactly uniform given any one of the three, and given sign and one digit.
     """
     deck = np.array(list(itertools.product(range(10), range(10), (1, -1))))  # (200, 3)
     labels = (deck[:, 0] + deck[:, 2] * deck[:, 1]) % 10
@@ -216,7 +174,7 @@ def synergy(rows, rng):
             "digit_image": image,
             "digit_audio": audio,
             "digit_text": "",
-            **{f"quality_{name}": "clean" for name in MODALITIES},
+            **CLEAN,
             "sign": "plus" if sign > 0 else "minus",
         }
         for image, audio, sign in deck[deal(labels, rows, rng)].tolist()
@@ -228,23 +186,15 @@ def deal(labels, rows, rng):
 
     The part is chosen so that the counts of its labels differ by one at most.
 
-    Args:
-        labels: (cards,) integers, each as frequent as the others.
-        rows: how many cards to deal.
-        rng: numpy Generator.
-
-    Returns:
-        (rows,) int64, which card each row gets, 0..cards-1.
+    `labels` are those of the cards, (cards,) integers, each as frequent as the others.
+    Gives the card of each row, (rows,) int64 in 0..cards-1.
     """
     decks, rest = divmod(rows, len(labels))
     whole = [rng.permutation(len(labels)) for _ in range(decks)]
     last = rng.permutation(len(labels))
-    # The first card of each label, then the second of each label, and so on.
-    rank = np.zeros(len(labels), int)
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels[last] == label)
-        rank[places] = np.arange(len(places))
-    part = last[np.argsort(rank, kind="stable")][:rest]
+    last = last[np.argsort(labels[last], kind="stable")]
+    piles = rng.permutation(last.reshape(len(np.unique(labels)), -1))  # one a label
+    part = piles.T.ravel()[:rest]  # the top card of each pile, then the second, ...
     return np.concatenate([*whole, part]).astype(int)
 
 
@@ -264,66 +214,39 @@ def name_digit(digit, quality, rng):
     english = rng.random() < 0.5
     phrase = str(rng.choice(ENGLISH_PHRASES if english else CHINESE_PHRASES))
     if quality == "spoilt":
-        return phrase.format(_unreadable(english, rng))
+        # Three to five letters, as the names have: the length must not tell.
+        letters = rng.choice(list(LETTERS if english else UNREADABLE), 5)
+        return phrase.format("".join(letters[: rng.integers(3, 6) if english else 1]))
     text = phrase.format((ENGLISH if english else CHINESE)[digit])
     return typo(text, rng) if quality == "noisy" and rng.random() < TYPOS else text
 
 
-def _unreadable(english, rng):
-    if not english:
-        return str(rng.choice(list(UNREADABLE)))
-    # Any length a digit's name can have, or the length would give it away.
-    return "".join(rng.choice(list(KEYBOARD.replace(" ", "")), rng.integers(3, 6)))
-
-
 def typo(text, rng):
-    """The text with one typing error: doubled, dropped, swapped or neighbouring key.
+    """The text with one character doubled, dropped, or swapped with the next.
 
-    Chinese is only ever doubled: there a dropped character would drop the digit.
+    Chinese is only ever doubled: there a dropped character could be the digit.
     """
-    at = int(rng.choice([i for i, letter in enumerate(text) if letter != " "]))
+    at = int(rng.integers(max(1, len(text) - 1)))
     before, letter, after = text[:at], text[at], text[at + 1 :]
-    kind = rng.integers(4) if letter.isascii() else 0
-    if kind == 0:
+    if not text.isascii():
         return before + letter + letter + after
-    if kind == 1:
-        return before + after
-    if kind == 2:
-        return before + after[:1] + letter + after[1:]
-    key = KEYBOARD.index(letter.lower())
-    nearby = (KEYBOARD[max(key - 1, 0)] + KEYBOARD[key + 1 : key + 2]).replace(" ", "")
-    return before + nearby[rng.integers(len(nearby))] + after
+    wrong = (letter + letter + after, after, after[:1] + letter + after[1:])
+    return before + wrong[rng.integers(3)]
 
 
 def draw_picture(source, quality, rng):
     """A source digit, enlarged four times, with a blank patch and Gaussian noise.
 
-    Args:
-        source: (8, 8) float, 0..16, white on black.
-        quality: clean, noisy or spoilt.
-        rng: numpy Generator.
-
-    Returns:
-        (32, 32) uint8, white on black.
+    `source` is (8, 8) in 0..16, quality clean, noisy or spoilt. Gives (32, 32) uint8,
+    white on black.
     """
     pixels = ENLARGE @ source @ ENLARGE.T * (255 / 16)
     patch = rng.integers(*IMAGE_PATCH[quality], endpoint=True)
-    top, left = rng.integers(0, PIXELS - patch, size=2, endpoint=True)
+    top, left = rng.integers(0, 32 - patch, size=2, endpoint=True)
     pixels[top : top + patch, left : left + patch] = 0
     noise = rng.uniform(*IMAGE_NOISE[quality])
     pixels += noise * rng.standard_normal(pixels.shape)
     return pixels.round().clip(0, 255).astype(np.uint8)
-
-
-def _enlargement(pixels, times):
-    # Linear between pixel centres. The weights are eighths, so that the products are
-    # exact and the same bytes on every machine.
-    centres = (np.arange(pixels * times) + 0.5) / times - 0.5
-    distance = np.abs(centres.clip(0, pixels - 1)[:, None] - np.arange(pixels))
-    return (1 - distance).clip(0)  # (32, 8)
-
-
-ENLARGE = _enlargement(8, PIXELS // 8)
 
 
 def play_tone(digit, quality, rng):
@@ -331,15 +254,8 @@ def play_tone(digit, quality, rng):
 
     The two sines of ITU-T Q.23 are equally loud and last 0.12 to 0.2 s. The ratio of
     signal to noise (`AUDIO_SNR_DB`) is that of their power while they sound to that
-    of the noise from 0 to 4 kHz. The clip's peak is 0.2 to 0.9 of full scale.
-
-    Args:
-        digit: 0..9.
-        quality: clean, noisy or spoilt.
-        rng: numpy Generator.
-
-    Returns:
-        (samples,) int16 at 8 kHz.
+    of the noise from 0 to 4 kHz. The clip's peak is 0.2 to 0.9 of full scale. Gives
+    (samples,) int16 at 8 kHz.
     """
     clip_samples = int(rng.uniform(0.25, 0.5) * RATE_HZ)
     tone_samples = int(rng.uniform(0.12, 0.2) * RATE_HZ)
@@ -363,39 +279,34 @@ def play_tone(digit, quality, rng):
 
 def _fill(folder, settings):
     """Everything is made in folder/.partial, then moved: no half-written manifest."""
+    from sklearn.datasets import load_digits
+
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     for name in ("images", "audio"):
         (partial / name).mkdir(parents=True)
     rng = np.random.default_rng(settings["seed"])
-    pictures, digits = _source_pictures()
-    rows = _rows(LESSONS[settings["lesson"]], settings["rows"], digits, rng)
+    source = load_digits()  # images (1797, 8, 8) in 0..16, target (1797,) in 0..9
+    rows = _rows(LESSONS[settings["lesson"]], settings["rows"], source.target, rng)
     for number, row in enumerate(rows):
         row["id"] = f"{settings['lesson']}-{number:05d}"
         row["image"] = row["audio"] = ""
         if row["quality_image"] != "missing":
             row["image"] = f"images/{number:05d}.png"
-            pixels = draw_picture(pictures[row["picture"]], row["quality_image"], rng)
+            eight = source.images[row["picture"]]
+            pixels = draw_picture(eight, row["quality_image"], rng)
             (partial / row["image"]).write_bytes(_png(pixels))
         if row["quality_audio"] != "missing":
             row["audio"] = f"audio/{number:05d}.wav"
             samples = play_tone(row["digit_audio"], row["quality_audio"], rng)
             _write_wav(partial / row["audio"], samples)
     _write_manifest(partial / "manifest.csv", rows)
-    text = json.dumps(settings, indent=2) + "\n"
+    text = json.dumps(settings) + "\n"
     (partial / "digits.json").write_text(text, encoding="utf-8", newline="\n")
     # digits.json goes last: where it stands, the rest does.
     for name in ("images", "audio", "manifest.csv", "digits.json"):
         (partial / name).rename(folder / name)
     partial.rmdir()
-
-
-def _source_pictures():
-    """scikit-learn's digits: (1797, 8, 8) float in 0..16, and (1797,) int in 0..9."""
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    return source.images, source.target
 
 
 def _picture_splits(digits):
@@ -409,9 +320,9 @@ def _picture_splits(digits):
     for digit in range(10):
         numbers = rng.permutation(np.flatnonzero(digits == digit))
         held_out = round(HELD_OUT * len(numbers))
-        splits["valid", digit] = numbers[:held_out]
-        splits["test", digit] = numbers[held_out : 2 * held_out]
-        splits["train", digit] = numbers[2 * held_out :]
+        parts = np.split(numbers, [held_out, 2 * held_out])
+        for split, part in zip(("valid", "test", "train"), parts, strict=True):
+            splits[split, digit] = part
     return splits
 
 
@@ -444,25 +355,18 @@ def _png(pixels):
     """
     height, width = pixels.shape
     lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # filter 0 before each line
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
-        (b"IDAT", zlib.compress(lines, level=0)),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data))
-        + name
-        + data
-        + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    )
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, level=0)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        png += struct.pack(">I", len(data)) + name + data
+        png += struct.pack(">I", zlib.crc32(name + data))
+    return png
 
 
 def _write_wav(path, samples):
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
+        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))  # mono, two bytes a sample
         file.writeframes(samples.astype("<i2").tobytes())
 
 
@@ -476,40 +380,21 @@ def _write_manifest(path, rows):
 
 
 def _holds(folder, settings):
-    """Whether `folder` holds what `settings` ask for.
-
-    Raises:
-        FileExistsError: it holds anything else.
-    """
-    wanted = {"manifest.csv", "images", "audio", "digits.json"}
-    if not folder.is_dir():
-        found = ["a file"] if folder.exists() else []
-    else:
-        found = sorted(p.name for p in folder.iterdir() if p.name != ".partial")
-    if not found:
+    """Whether `folder` holds what `settings` ask for; FileExistsError for else."""
+    names = [folder.name] if folder.is_file() else []
+    if folder.is_dir():
+        names = sorted(p.name for p in folder.iterdir() if p.name != ".partial")
+    if not names:
         return False
-    if wanted <= set(found):
-        there = json.loads((folder / "digits.json").read_text(encoding="utf-8"))
-        if there == settings:
+    found = ", ".join(names[:6] + ["..."] * (len(names) > 6))
+    if {"manifest.csv", "images", "audio", "digits.json"} <= set(names):
+        found = (folder / "digits.json").read_text(encoding="utf-8").strip()
+        if found == json.dumps(settings):
             return True
-        found = [_phrase(there)]
-    elif len(found) > 5:
-        found = [*found[:5], f"{len(found) - 5} more"]
     raise FileExistsError(
-        f"{folder} already holds {', '.join(found)}. Expected nothing, or "
-        f"{_phrase(settings)}. Name another folder, or delete this one."
+        f"{folder} is not free: found {found}. Expected an empty folder or "
+        f"{json.dumps(settings)}. Name another folder, or delete this one."
     )
-
-
-def _phrase(settings):
-    return "digits with " + ", ".join(f"{k} = {v}" for k, v in settings.items())
-
-
-def _unknown(lesson):
-    names = ", ".join(LESSONS)
-    near = difflib.get_close_matches(str(lesson), LESSONS, n=1, cutoff=0.4)
-    hint = f" Did you mean `{near[0]}`?" if near else ""
-    return f"There is no lesson `{lesson}`. Found {names}.{hint}"
 
 
 LESSONS = {"redundant": redundant, "unique": unique, "synergy": synergy}

@@ -168,7 +168,7 @@ def _write_report(run, metrics, rows):
     judged = metrics[split]
     values = {
         "name": html.escape(run.recipe.name),
-        "verdict": html.escape(verdict(judged) or _plain(judged)),
+        "verdict": html.escape(verdict(judged) or plain(judged)),
         "scores": _score_table(metrics),
         "figures": _figures(run.figures),
         "classes": _class_tables(run, judged),
@@ -187,7 +187,8 @@ def _write_report(run, metrics, rows):
         path.write_text(filled, encoding="utf-8")
 
 
-def _plain(judged):
+def plain(judged):
+    """The headline numbers of a split in one line."""
     return ", ".join(f"{key} {value:.3f}" for key, value in _headline(judged).items())
 
 
@@ -258,7 +259,7 @@ def _card_values(run, metrics, judged):
     targets = ", ".join(f"`{name}`" for name in run.recipe.data.targets)
     return {
         "name": run.recipe.name,
-        "verdict": verdict(judged) or _plain(judged),
+        "verdict": verdict(judged) or plain(judged),
         "table": "\n".join(lines),
         "inputs": inputs,
         "targets": targets,

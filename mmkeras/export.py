@@ -160,6 +160,12 @@ def newest(folder):
     return max(versions, key=lambda path: int(path.name), default=None)
 
 
+def served_names(folder):
+    """The names of the strings that an exported model takes, sorted."""
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    return sorted(serve.structured_input_signature[1])
+
+
 def _named_fault(name, fault):
     return tf.where(fault == "", "", tf.strings.join([f"{name}: ", fault, "."]))
 

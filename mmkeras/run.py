@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from mmkeras import config, fusion, layers, modalities, tasks
+from mmkeras import config, fusion, layers, manifest, modalities, tasks
 
 # Loading a model needs these to have been imported: they register their layers.
 LAYERS = (fusion, layers)
@@ -120,6 +120,34 @@ def open_folder(folder):
                 f"`mmkeras train RECIPE --run {folder}`"
             )
     return run
+
+
+def free(folder):
+    """The folder itself where it is not there or empty, else with -2, -3, ... added."""
+    folder = Path(folder)
+    candidate, number = folder, 1
+    while candidate.exists() and any(candidate.iterdir()):
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def read_rows(run, path=None):
+    """The rows of a run's manifest, or of another one with the same columns.
+
+    Args:
+        run: a `Run`.
+        path: of the other manifest.
+
+    Returns:
+        A `manifest.Manifest`; rows whose label the run does not know are refused.
+    """
+    data = run.recipe.data
+    if path:
+        data = data.model_copy(update={"manifest": str(path)})
+        return manifest.read(data, labels=run.labels)
+    # As it was read for training, so that splits that were made are made the same.
+    return manifest.read(data, seed=run.recipe.train.seed)
 
 
 def environment():

@@ -47,7 +47,6 @@ def cnn(
         tokens = keras.layers.Conv1D(
             units, 5, 2, "same", activation="relu", name=f"{name}_conv{index}"
         )(tokens)
-        tokens = keras.layers.LayerNormalization(name=f"{name}_norm{index}")(tokens)
         mask = mask[:, ::2]
         tokens = ops.where(mask[..., None], tokens, 0.0)
     tokens = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(tokens)

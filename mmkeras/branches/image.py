@@ -25,6 +25,8 @@ def cnn(
 ):
     """Blocks of two convolutions and a pooling, trained from scratch.
 
+    No normalisation: on small sets this network learns faster without.
+
     Args:
         name: of the input.
         size: pixels a side.
@@ -54,7 +56,6 @@ def cnn(
                 name=f"{name}_conv{block}{half}",
             )(features)
         features = keras.layers.MaxPooling2D(name=f"{name}_pool{block}")(features)
-        features = keras.layers.LayerNormalization(name=f"{name}_norm{block}")(features)
     features = keras.layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
     return _patches(name, inputs, features, units)
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from pydantic import PositiveFloat, PositiveInt
 
-from mmkeras.modalities import binary, wav
+from mmkeras.modalities import binary, pcm, wav
 from mmkeras.modalities.resample import output_length, resample, source_length
 
 # Rows of one batch decoded at the same time: enough for the cores of a small server.
@@ -103,7 +103,7 @@ class Audio:
             output_length(header["frames"], source_hz, self.rate_hz), self.clip_samples
         )
         frames = source_length(samples, source_hz, self.rate_hz)
-        wave = wav.samples(raw, header, frames)
+        wave = pcm.samples(raw, header, frames)
         wave = resample(wave, source_hz, self.rate_hz, samples)
         # A filter overshoots at steep edges.
         wave = tf.clip_by_value(wave, -1.0, 1.0)

@@ -4,6 +4,7 @@ Nothing here believes a position or a length which a file claims: what lies outs
 the bytes at hand reads as nothing, or as zeros.
 """
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -22,22 +23,37 @@ def window(raw, position, length):
     return tf.cast(_bytes(tf.strings.substr(piece, 0, length), length), tf.int64)
 
 
-def little(numbers, position, count):
-    """Little-endian unsigned integer of `count` bytes at a fixed position, int64."""
-    weights = tf.constant([256**power for power in range(count)], tf.int64)
-    return tf.reduce_sum(numbers[position : position + count] * weights)
+def fields(numbers, layout):
+    """The unsigned integers of a header, all in one product.
+
+    Args:
+        numbers: (length,) int64, each a byte.
+        layout: {name: (position, bytes, "little" or "big")}, at most 6 bytes each.
+
+    Returns:
+        {name: scalar int64}.
+    """
+    weights = np.zeros((len(layout), numbers.shape[0]))
+    for row, (position, count, order) in enumerate(layout.values()):
+        powers = np.arange(count) if order == "little" else np.arange(count)[::-1]
+        weights[row, position : position + count] = 256.0**powers
+    # Exact: float64 holds every integer below 2 ** 53.
+    values = tf.linalg.matvec(weights, tf.cast(numbers, tf.float64))
+    return dict(zip(layout, tf.unstack(tf.cast(values, tf.int64)), strict=True))
 
 
-def big(numbers, position, count):
-    """Big-endian unsigned integer of `count` bytes at a fixed position, int64."""
-    weights = tf.constant([256**power for power in reversed(range(count))], tf.int64)
-    return tf.reduce_sum(numbers[position : position + count] * weights)
+def matches(numbers, magics):
+    """Which magics stand in a header, (len(magics),) bool.
 
-
-def equals(numbers, position, magic):
-    """Whether the bytes at a fixed position are `magic`, scalar bool."""
-    found = numbers[position : position + len(magic)]
-    return tf.reduce_all(found == tf.constant(list(magic), tf.int64))
+    Args:
+        numbers: (length,) int64, each a byte.
+        magics: list of {position: bytes}; all parts of one must be there.
+    """
+    expected = np.full((len(magics), numbers.shape[0]), -1)
+    for row, parts in enumerate(magics):
+        for position, magic in parts.items():
+            expected[row, position : position + len(magic)] = list(magic)
+    return tf.reduce_all((numbers == expected) | (expected < 0), axis=1)
 
 
 def printable(raw, length=8):

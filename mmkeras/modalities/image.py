@@ -5,7 +5,7 @@ from typing import Literal
 import tensorflow as tf
 from pydantic import PositiveInt
 
-from mmkeras.modalities import binary, image_header
+from mmkeras.modalities import binary, image_data, image_header
 
 # Rows of one batch decoded at the same time: enough for the cores of a small server.
 PARALLEL_ROWS = 8
@@ -79,19 +79,17 @@ class Image:
         """
         header = image_header.read(raw)
         exists = tf.strings.length(raw) > 0
-        pixels, decoded = tf.cond(
+        pixels, decoding_fault = tf.cond(
             exists & (header["fault"] == ""),
             lambda: self._pixels(raw, header),
-            lambda: (tf.zeros((self.size, self.size, 3)), tf.constant(False)),
+            lambda: (tf.zeros((self.size, self.size, 3)), tf.constant("")),
         )
-        fault = binary.first_fault(
-            [
-                (exists & (header["fault"] != ""), lambda: header["fault"]),
-                (exists & ~decoded, lambda: _corrupt(header["format"])),
-            ]
-        )
-        pixels = tf.ensure_shape(pixels, (self.size, self.size, 3))
-        return {self.name: pixels, f"{self.name}_present": decoded}, fault
+        fault = tf.where(exists, tf.strings.join([header["fault"], decoding_fault]), "")
+        row = {
+            self.name: tf.ensure_shape(pixels, (self.size, self.size, 3)),
+            f"{self.name}_present": exists & (fault == ""),
+        }
+        return row, fault
 
     def attempt_batch(self, raws):
         """(batch,) files -> (dict as `decode` with a batch axis, (batch,) faults)."""
@@ -103,13 +101,12 @@ class Image:
         )
 
     def _pixels(self, raw, header):
-        """((size, size, 3) float32 in [0, 1], whether they could be decoded)."""
+        """((size, size, 3) float32 in [0, 1], fault)."""
         is_deep = (header["format"] == image_header.PNG) & (header["depth"] == 16)
-        is_bmp = header["format"] == image_header.BMP
-        stored, decoded = _try(raw, is_deep)  # (height, width, channels, 1 or 2 bytes)
+        stored, shape, decoded = image_data.attempt(raw, header["format"], is_deep)
         eight = tf.cond(
-            is_bmp,
-            lambda: _bmp_colours(raw, stored[..., 0], header["depth"]),
+            decoded & (header["format"] == image_header.BMP),
+            lambda: image_data.bmp_colours(raw, stored[..., 0], header),
             lambda: stored[..., 0],
         )
         # At once to the final size: a photo's floats would take twelve bytes a pixel.
@@ -118,10 +115,20 @@ class Image:
             lambda: self._resized(tf.bitcast(stored, tf.uint16), 65535.0),
             lambda: self._resized(eight, 255.0),
         )
-        return self._framed(_upright(pixels, header["orientation"])), decoded
+        pixels = tf.cond(
+            decoded & (header["format"] == image_header.JPEG),
+            lambda: _upright(pixels, image_header.orientation(raw)),
+            lambda: pixels,
+        )
+        fault = tf.cond(
+            decoded,
+            lambda: image_header.jpeg_fault(shape),
+            lambda: image_data.corrupt(header["format"]),
+        )
+        return self._framed(pixels), fault
 
     def _resized(self, pixels, most):
-        """(height, width, 1 to 4) integers up to `most` -> 1 or 3 channels in [0, 1]."""
+        """(height, width, 1 to 4) integers -> (..., ..., 1 or 3) floats in [0, 1]."""
         pixels.set_shape((None, None, None))
         if self.resize == "fill":
             pixels = _central_square(pixels)
@@ -130,7 +137,9 @@ class Image:
             lambda: self._scaled(_over_white(pixels, most)),
             lambda: self._scaled(pixels),
         )
-        return tf.clip_by_value(pixels / most, 0.0, 1.0)
+        # Not a division: graph optimisers turn one by a constant into this product, in
+        # some contexts and not in others, and training and serving would differ.
+        return tf.clip_by_value(pixels * (1.0 / most), 0.0, 1.0)
 
     def _framed(self, pixels):
         """(height, width, 1 or 3) -> (size, size, 3); grey becomes R = G = B."""
@@ -150,51 +159,6 @@ class Image:
         return tf.image.resize(pixels, sides, antialias=True)
 
 
-def _corrupt(number):
-    name = tf.gather(image_header.FORMATS, number)
-    return binary.sentence(name, " data is truncated or corrupt")
-
-
-def _try(raw, is_deep):
-    """A try in the graph: ((height, width, channels, 1 or 2 bytes) uint8, success).
-
-    A core decoder raises on corrupt data, which would fail the whole batch; a dataset
-    of one element can leave out what raised. Only the decoders are inside, because
-    each dataset costs time in proportion to its operations.
-    """
-    tried = tf.data.Dataset.from_tensors((raw, is_deep)).map(
-        lambda raw, is_deep: (_stored(raw, is_deep), True)
-    )
-    failed = tf.data.Dataset.from_tensors((tf.zeros((1, 1, 1, 1), tf.uint8), False))
-    return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
-
-
-def _stored(raw, is_deep):
-    """What is in the file, (height, width, channels, bytes) uint8; raises if corrupt."""
-    # Not tf.io.decode_webp for WebP: a server that does not know that operation would
-    # refuse the whole model. This one refuses only the file.
-    stored = tf.cond(
-        is_deep,
-        lambda: tf.bitcast(tf.io.decode_png(raw, dtype=tf.uint16), tf.uint8),
-        lambda: tf.io.decode_image(raw, expand_animations=False)[..., tf.newaxis],
-    )
-    return tf.ensure_shape(stored, (None, None, None, None))
-
-
-def _bmp_colours(raw, pixels, depth):
-    """(height, width, 3) uint8. The core decoder takes palette indices for grey."""
-    pixels.set_shape((None, None, None))
-    start = 14 + binary.little(binary.window(raw, 14, 4), 0, 4)
-    palette = tf.reshape(binary.window(raw, start, 1024), (256, 4))[:, 2::-1]
-    palette = tf.cast(palette, tf.uint8)  # (256, 3), stored as B, G, R, 0
-    return tf.cond(
-        depth == 8,
-        lambda: tf.gather(palette, tf.cast(pixels[..., 0], tf.int32)),
-        # The fourth byte of 32 bits is reserved, and zero in most files: no alpha.
-        lambda: pixels[..., :3],
-    )
-
-
 def _central_square(pixels):
     height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
     side = tf.minimum(height, width)
@@ -205,7 +169,7 @@ def _central_square(pixels):
 def _over_white(pixels, most):
     """(height, width, colours + alpha) -> the same colours over white, float32."""
     pixels = tf.cast(pixels, tf.float32)
-    alpha = pixels[..., -1:] / most
+    alpha = pixels[..., -1:] * (1.0 / most)
     return most + (pixels[..., :-1] - most) * alpha
 
 

@@ -6,6 +6,7 @@ the Kaiser window and its beta after Kaiser and Schafer (1980).
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 # Half the filter's length, in samples of the lower of the two rates.
@@ -79,55 +80,59 @@ def _half(source_hz, target_hz):
 
 def _kernel(position):
     """The low-pass at |position| samples of the lower rate from its centre, float32."""
-    inside = tf.maximum(1.0 - tf.square(position / HALF_WIDTH), 0.0)
+    inside = tf.maximum(1.0 - tf.square(position * (1.0 / HALF_WIDTH)), 0.0)
     bent = BETA * tf.sqrt(inside)
-    # The scaled Bessel function: the plain one is slower here.
-    window = tf.math.bessel_i0e(bent) * tf.exp(bent - BETA)
+    # I0(bent) / I0(BETA) by the scaled Bessel function, which is the faster one. Here
+    # and below, constants stand where graph optimisers cannot move them: what is
+    # computed in another order is rounded otherwise, and serving would differ.
+    window = tf.math.bessel_i0e(bent) * tf.exp(bent - math.log(np.i0(BETA)))
     angle = math.pi * CUTOFF * position
+    # The choice comes last because no optimiser moves a product past it.
     sinc = tf.math.divide_no_nan(tf.sin(angle), angle)
-    return window * tf.where(position == 0.0, 1.0, sinc)
+    return tf.where(position == 0.0, window, window * sinc)
 
 
 def _matrix_shape(up, down):
     """(inputs, outputs) of one block: whole periods, at least MIN_BLOCK outputs."""
     periods = -(-MIN_BLOCK // up)
-    hop = periods * down
-    inputs = 2 * _half(down, up) + hop
-    return -(-inputs // hop) * hop, periods * up
+    return 2 * _half(down, up) + periods * down, periods * up
 
 
 def _by_blocks(wave, up, down, samples):
     """Rows of input times one matrix of filters: for ratios of small numbers."""
     rows, columns = _matrix_shape(up, down)
     hop = columns // up * down
-    matrix = _matrix(up, down, rows, columns)
+    overlap = -(-rows // hop)
     blocks = -(-samples // columns)
-    overlap = rows // hop
     half = _half(down, up)
     length = (blocks + overlap) * hop
     wave = wave[: length - half]
     wave = tf.pad(wave, [[half, length - half - tf.size(wave, tf.int64)]])
     hops = tf.reshape(wave, tf.stack([-1, hop]))  # (blocks + overlap, hop)
     starts = tf.range(blocks)[:, tf.newaxis] + tf.range(overlap)
-    frames = tf.reshape(tf.gather(hops, starts), tf.stack([blocks, rows]))
-    return tf.reshape(tf.matmul(frames, matrix), [-1])[:samples]
+    frames = tf.reshape(tf.gather(hops, starts), tf.stack([blocks, overlap * hop]))
+    matrix = _matrix(up, down, rows, columns)
+    return tf.reshape(tf.matmul(frames[:, :rows], matrix), [-1])[:samples]
 
 
 def _matrix(up, down, rows, columns):
     """(rows, columns) float32: column j makes output j of a block."""
     # Distances between inputs and outputs are whole numbers of 1 / (up * source_hz):
     # each value of the kernel is computed once and then only looked up.
+    up, down, rows, columns = (tf.cast(n, tf.int32) for n in (up, down, rows, columns))
     unit = tf.maximum(up, down)
     last = HALF_WIDTH * unit
     steps = tf.cast(tf.range(last + 1), tf.float32)
-    kernel = _kernel(steps / tf.cast(unit, tf.float32))
-    inputs = (tf.range(rows) - _half(down, up)) * up
-    outputs = tf.range(columns) * down
-    distance = tf.abs(inputs[:, tf.newaxis] - outputs)
+    kernel = _kernel(steps / tf.cast(unit, tf.float32)) * _gain(up, unit)
     kernel = tf.concat([kernel, [0.0]], 0)
-    matrix = tf.gather(kernel, tf.minimum(distance, last + 1))
-    # A constant stays the same constant.
-    return matrix / tf.reduce_sum(matrix, axis=0)
+    inputs = (tf.range(rows) - _half(down, up)) * up
+    distance = tf.abs(inputs[:, tf.newaxis] - tf.range(columns) * down)
+    return tf.gather(kernel, tf.minimum(distance, last + 1))
+
+
+def _gain(up, unit):
+    """What makes the filter's sum 1, to its 90 dB: a constant stays that constant."""
+    return CUTOFF * tf.cast(up, tf.float32) / tf.cast(unit, tf.float32)
 
 
 def _by_positions(wave, up, down, samples):
@@ -159,6 +164,6 @@ def _table(up, down, half, taps):
     offsets = tf.cast(tf.range(taps) - half, tf.float32)
     phases = tf.range(PHASES + 1, dtype=tf.float32) / PHASES
     distance = tf.abs(offsets - phases[:, tf.newaxis])
-    scale = tf.cast(up, tf.float32) / tf.cast(tf.maximum(up, down), tf.float32)
-    table = _kernel(distance * scale)
-    return table / tf.reduce_sum(table, axis=1, keepdims=True)
+    unit = tf.maximum(up, down)
+    scale = tf.cast(up, tf.float32) / tf.cast(unit, tf.float32)
+    return _kernel(distance * scale) * _gain(up, unit)

@@ -1,10 +1,9 @@
-"""WAV files: header and samples, in the graph.
+"""WAV files: what the header says, in the graph.
 
 `tf.audio.decode_wav` reads 16-bit PCM with a plain header only. This reads PCM of 8
 to 32 bits, IEEE float, A-law and mu-law, with any channel count and order of chunks.
 
-Sources: Microsoft "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (RF64),
-ITU-T G.711 (A-law, mu-law).
+Sources: Microsoft "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (RF64).
 """
 
 import numpy as np
@@ -13,7 +12,7 @@ import tensorflow as tf
 from mmkeras.modalities import binary
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-# (format tag, bytes a sample), in the order of the branches of `samples`.
+# (format tag, bytes a sample): what `pcm` can turn into samples, in its order.
 KINDS = (
     (PCM, 1),
     (PCM, 2),
@@ -29,15 +28,25 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
 MAX_CHUNKS = 128
 _STREAMED = 0xFFFFFFFF
 
+_HEADER = {
+    "tag": (0, 2, "little"),
+    "channels": (2, 2, "little"),
+    "rate_hz": (4, 4, "little"),
+    "block_bytes": (12, 2, "little"),
+    "bits": (14, 2, "little"),
+    # The first bytes of WAVE_FORMAT_EXTENSIBLE's sub-format GUID: the real tag.
+    "sub_tag": (24, 2, "little"),
+}
+_WAVES = tuple({0: magic, 8: b"WAVE"} for magic in (b"RIFF", b"RF64", b"BW64"))
 _OTHERS = (
-    ("FLAC", 0, b"fLaC"),
-    ("Ogg", 0, b"OggS"),
-    ("MP3", 0, b"ID3"),
-    ("MP3", 0, b"\xff\xfb"),
-    ("MP3", 0, b"\xff\xf3"),
-    ("M4A/MP4", 4, b"ftyp"),
-    ("AIFF", 0, b"FORM"),
-    ("Matroska/WebM", 0, b"\x1a\x45\xdf\xa3"),
+    ("FLAC", {0: b"fLaC"}),
+    ("Ogg", {0: b"OggS"}),
+    ("MP3", {0: b"ID3"}),
+    ("MP3", {0: b"\xff\xfb"}),
+    ("MP3", {0: b"\xff\xf3"}),
+    ("M4A/MP4", {4: b"ftyp"}),
+    ("AIFF", {0: b"FORM"}),
+    ("Matroska/WebM", {0: b"\x1a\x45\xdf\xa3"}),
 )
 
 
@@ -54,45 +63,15 @@ def read(raw):
         `fault` string, "" where none.
     """
     chunks = _scan(raw)
-    numbers = binary.window(raw, chunks["format_start"], 40)
-    tag = binary.little(numbers, 0, 2)
-    # WAVE_FORMAT_EXTENSIBLE keeps the tag in the first bytes of the sub-format's GUID.
-    tag = tf.where(tag == EXTENSIBLE, binary.little(numbers, 24, 2), tag)
-    header = {
-        "tag": tag,
-        "channels": binary.little(numbers, 2, 2),
-        "rate_hz": binary.little(numbers, 4, 4),
-        "block_bytes": binary.little(numbers, 12, 2),
-        "bits": binary.little(numbers, 14, 2),
-        "start": chunks["data_start"],
-    }
+    header = binary.fields(binary.window(raw, chunks["format_start"], 40), _HEADER)
+    sub_tag = header.pop("sub_tag")
+    header["tag"] = tf.where(header["tag"] == EXTENSIBLE, sub_tag, header["tag"])
+    header["start"] = chunks["data_start"]
     matches = _matches(header)
     header["kind"] = tf.argmax(matches, output_type=tf.int32)
     header["frames"] = chunks["data_bytes"] // tf.maximum(header["block_bytes"], 1)
     header["fault"] = _fault(raw, header, chunks, tf.reduce_any(matches))
     return header
-
-
-def samples(raw, header, frames):
-    """The first `frames` moments, all channels mixed to one.
-
-    Args:
-        raw: scalar string, the whole file.
-        header: what `read` gave, without a fault.
-        frames: how many are wanted at most, int64.
-
-    Returns:
-        (frames,) float32 in [-1, 1]. PCM16 is exactly the integer / 32768; floats that
-        are no finite number are 0, and those beyond 1 are clipped.
-    """
-    size = tf.minimum(frames, header["frames"]) * header["block_bytes"]
-    piece = binary.cut(raw, header["start"], size)
-    readers = [_pcm8, _pcm16, _pcm24, _pcm32, _float32, _float64, _alaw, _mulaw]
-    wave = tf.switch_case(
-        header["kind"], [lambda reader=reader: reader(piece) for reader in readers]
-    )
-    channels = tf.cast(header["channels"], tf.int32)
-    return tf.cond(channels == 1, lambda: wave, lambda: _mono(wave, channels))
 
 
 def _scan(raw):
@@ -105,10 +84,12 @@ def _scan(raw):
         return ~found & (position + 8 <= end) & (count < MAX_CHUNKS)
 
     def step(position, count, format_start, data_start, data_bytes):
-        head = binary.window(raw, position, 8)
-        size = binary.little(head, 4, 4)
-        is_format = binary.equals(head, 0, b"fmt ") & (format_start < 0)
-        is_data = binary.equals(head, 0, b"data") & (data_start < 0)
+        head = tf.strings.substr(raw, position, tf.constant(8, tf.int64))
+        name = tf.strings.substr(head, 0, 4)
+        size = tf.io.decode_raw(head, tf.int32)[1]
+        size = tf.bitwise.bitwise_and(tf.cast(size, tf.int64), _STREAMED)
+        is_format = (name == "fmt ") & (format_start < 0)
+        is_data = (name == "data") & (data_start < 0)
         start = position + 8
         return (
             start + size + size % 2,  # chunks are padded to even sizes
@@ -124,7 +105,8 @@ def _scan(raw):
     )
     # A program that writes to a pipe cannot go back to fill in the sizes. It leaves
     # 0xFFFFFFFF, or 0 with a RIFF size that does not count what follows.
-    riff_bytes = 8 + binary.little(binary.window(raw, 4, 4), 0, 4)
+    riff = binary.fields(binary.window(raw, 4, 4), {"bytes": (0, 4, "little")})
+    riff_bytes = 8 + riff["bytes"]
     is_streamed = (claimed == _STREAMED) | ((claimed == 0) & (riff_bytes <= data_start))
     rest = tf.maximum(end - data_start, 0)
     return {
@@ -148,14 +130,12 @@ def _matches(header):
 def _fault(raw, header, chunks, is_supported):
     """The first fault of the file, "" where there is none."""
     head = binary.window(raw, 0, 12)
-    is_riff = tf.reduce_any(
-        [binary.equals(head, 0, magic) for magic in (b"RIFF", b"RF64", b"BW64")]
-    )
+    is_wave = tf.reduce_any(binary.matches(head, _WAVES))
     rate_hz = header["rate_hz"]
     in_range = (rate_hz >= MIN_RATE_HZ) & (rate_hz <= MAX_RATE_HZ)
     return binary.first_fault(
         [
-            (~is_riff | ~binary.equals(head, 8, b"WAVE"), lambda: _other(raw, head)),
+            (~is_wave, lambda: _other(raw, head)),
             (chunks["format_start"] < 0, lambda: "WAV file has no fmt chunk"),
             (chunks["data_start"] < 0, lambda: "WAV file has no data chunk"),
             (~is_supported, lambda: _unsupported(header)),
@@ -215,9 +195,10 @@ def _unsupported(header):
 
 def _other(raw, head):
     """The fault of a file that is no WAV; names the format where it is a known one."""
+    found = tf.unstack(binary.matches(head, [magic for _, magic in _OTHERS]))
     names = [
-        (binary.equals(head, position, magic), lambda name=name: _convert(name))
-        for name, position, magic in _OTHERS
+        (is_it, lambda name=name: _convert(name))
+        for is_it, (name, _) in zip(found, _OTHERS, strict=True)
     ]
     return binary.first_fault([*names, (True, lambda: _unknown(raw))])
 
@@ -228,76 +209,3 @@ def _convert(name):
 
 def _unknown(raw):
     return binary.sentence("not a WAV file (begins with '", binary.printable(raw), "')")
-
-
-def _pcm8(piece):
-    wave = tf.cast(tf.io.decode_raw(piece, tf.uint8), tf.float32)
-    return (wave - 128.0) / 128.0
-
-
-def _pcm16(piece):
-    return tf.cast(tf.io.decode_raw(piece, tf.int16), tf.float32) / 2.0**15
-
-
-def _pcm24(piece):
-    parts = tf.reshape(tf.io.decode_raw(piece, tf.uint8), (-1, 3))
-    low = tf.cast(parts[:, :2], tf.int32)
-    high = tf.cast(tf.bitcast(parts[:, 2], tf.int8), tf.int32)  # carries the sign
-    wave = low[:, 0] + 2**8 * low[:, 1] + 2**16 * high
-    return tf.cast(wave, tf.float32) / 2.0**23
-
-
-def _pcm32(piece):
-    return tf.cast(tf.io.decode_raw(piece, tf.int32), tf.float32) / 2.0**31
-
-
-def _float32(piece):
-    return _finite(tf.io.decode_raw(piece, tf.float32))
-
-
-def _float64(piece):
-    return tf.cast(_finite(tf.io.decode_raw(piece, tf.float64)), tf.float32)
-
-
-def _alaw(piece):
-    return _expanded(piece, _ALAW)
-
-
-def _mulaw(piece):
-    return _expanded(piece, _MULAW)
-
-
-def _finite(wave):
-    wave = tf.where(tf.math.is_finite(wave), wave, tf.zeros_like(wave))
-    return tf.clip_by_value(wave, -1.0, 1.0)
-
-
-def _expanded(piece, table):
-    return tf.gather(table, tf.cast(tf.io.decode_raw(piece, tf.uint8), tf.int32))
-
-
-def _mono(wave, channels):
-    """(frames * channels,) -> (frames,): the mean of the channels."""
-    wave = tf.reshape(wave, tf.stack([-1, channels]))  # (frames, channels)
-    weights = tf.fill(tf.stack([channels, 1]), 1.0 / tf.cast(channels, tf.float32))
-    return tf.matmul(wave, weights)[:, 0]  # far faster than a mean over a short axis
-
-
-def _alaw_table():
-    """(256,) float32: what each A-law byte stands for (G.711, table 1)."""
-    code = np.arange(256) ^ 0x55
-    segment, step = code // 16 % 8, code % 16
-    amount = np.where(
-        segment == 0, 16 * step + 8, (16 * step + 264) * 2.0 ** (segment - 1)
-    )
-    return np.where(code >= 128, amount, -amount).astype(np.float32) / 2**15
-
-
-def _mulaw_table():
-    """(256,) float32: what each mu-law byte stands for (G.711, table 2)."""
-    code = 255 - np.arange(256)
-    amount = (8 * (code % 16) + 132) * 2.0 ** (code // 16 % 8) - 132
-    return np.where(code >= 128, -amount, amount).astype(np.float32) / 2**15
-
-
-_ALAW, _MULAW = _alaw_table(), _mulaw_table()

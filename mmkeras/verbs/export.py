@@ -1,0 +1,35 @@
+"""Writes DIR/<version>/: a SavedModel that takes raw texts and the bytes of files.
+
+A fresh process that has only TensorFlow loads it, answers the run's test rows and must
+give what the trained model gives; else nothing is written and the exit code is 4.
+"""
+
+from mmkeras import verbs
+
+
+def arguments(parser):
+    """Adds the options."""
+    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="default: RUN/export")
+
+
+def run(options, extra):
+    """Exports and proves."""
+    verbs.no_more(extra)
+    from mmkeras import export, run
+
+    trained = run.open_folder(options.run_folder)
+    try:
+        rows = run.read_rows(trained).split("test")
+    except FileNotFoundError as error:
+        verbs.log(f"warning: {error}; the answers are not compared with training")
+        rows = None
+    folder = options.folder or trained.export
+    path, found = export.saved_model(trained, folder, rows, log=verbs.log)
+    text = str(path)
+    if found["rows"]:
+        text += (
+            f"\n{found['rows']} test rows answered by a process that has only "
+            f"TensorFlow: at most {found['max_difference']:.1e} from the trained model"
+        )
+    return verbs.Answer({"path": str(path), **found}, text)
