@@ -5,6 +5,7 @@ verb's own work begins: help and usage errors answer at once.
 """
 
 import argparse
+import difflib
 import importlib
 import json
 import os
@@ -50,13 +51,27 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = arguments[0] if arguments else ""
     if name not in VERBS:
-        _front_page().parse_args(arguments)  # prints help or the error, and exits
+        return _no_verb(name, arguments)
     # TensorFlow reads these when it is imported: warnings and worse, no banners.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     verb = importlib.import_module(f"mmkeras.verbs.{name}")
     options, extra = _verb_parser(name, verb).parse_known_args(arguments[1:])
     return _guarded(name, verb, options, extra)
+
+
+def _no_verb(name, arguments):
+    """Help, the version, or what is wrong; exit code."""
+    front = _front_page()
+    if not name:
+        front.print_help(sys.stderr)
+        return USAGE
+    if name.startswith("-"):
+        front.parse_args(arguments[:1])  # exits, but for `--`
+        front.error("expected a verb first")
+    close = difflib.get_close_matches(name, VERBS, n=1)
+    hint = f" (did you mean `{close[0]}`?)" if close else ""
+    front.error(f"no verb `{name}`. Verbs: {', '.join(VERBS)}{hint}")
 
 
 def _guarded(name, verb, options, extra):
@@ -72,11 +87,17 @@ def _guarded(name, verb, options, extra):
         code, message = _explain(error)
         print(f"mmkeras {name}: {message}", file=sys.stderr)
         return code
-    if options.json:
-        print(json.dumps(answer.content, ensure_ascii=False))
-    else:
-        print(answer.text)
+    _print(
+        json.dumps(answer.content, ensure_ascii=False) if options.json else answer.text
+    )
     return answer.code
+
+
+def _print(text):
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error):

@@ -6,46 +6,52 @@ nearest name. Nothing here imports TensorFlow.
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from mmkeras import families
-from mmkeras.families import Fraction
+from mmkeras.families import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message holds every fault, one a line."""
 
 
+def _long(choice):
+    """`lstm` -> `{kind: lstm}`."""
+    return {"kind": choice} if isinstance(choice, str) else choice
+
+
+# A member of a family: its kind, or a mapping of its kind and options.
+Choice = Annotated[
+    dict,
+    BeforeValidator(_long),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Data(_Section):
     """Where the rows are, and which column holds what."""
 
     manifest: str = Field(description="path of the CSV, from where the command runs")
-    inputs: dict[str, dict] = Field(
-        description="column -> modality (text, image, audio) and how it is decoded"
+    inputs: dict[str, Choice] = Field(
+        description="column -> modality (text, image, audio) and how it is decoded",
     )
-    targets: dict[str, dict] = Field(description="column -> task")
+    targets: dict[str, Choice] = Field(description="column -> task")
     id: str = Field("id", description="column that names a row; line number without it")
     split: str = Field("split", description="column of train, valid, test")
     shares: tuple[Fraction, Fraction, Fraction] = Field(
         (0.8, 0.1, 0.1),
         description="train, valid, test shares where there is no split column",
     )
-    separator: str = Field(",", min_length=1, max_length=1, description="of cells")
+    separator: str = Field(",", description="of cells, one character")
     encoding: str = Field("utf-8", description="of the CSV; a BOM is skipped")
     on_bad_row: Literal["drop", "refuse"] = Field(
         "drop", description="train without the bad rows, counted, or not at all"
@@ -56,14 +62,11 @@ class Data(_Section):
         "are decoded anew each epoch",
     )
 
-    @pydantic.field_validator("inputs", "targets", mode="before")
+    @pydantic.field_validator("separator")
     @classmethod
-    def _expand(cls, value):
-        if isinstance(value, dict):
-            return {
-                name: {"kind": kind} if isinstance(kind, str) else kind
-                for name, kind in value.items()
-            }
+    def _one_character(cls, value):
+        if len(value) != 1 or value in '"\r\n':
+            raise ValueError('expected one character, as ";" or "\\t"')
         return value
 
     @pydantic.field_validator("shares")
@@ -104,7 +107,9 @@ class Train(_Section):
     patience: NonNegativeInt = Field(
         5, description="epochs without a better validation loss before the end; 0: all"
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(
+        0, lt=2**31, description="of splits, weights, order and augmentation"
+    )
     jit_compile: bool = Field(False, description="compile the step with XLA")
     baselines: bool = Field(
         True, description="also train each modality alone, for comparison"
@@ -115,12 +120,23 @@ class Recipe(_Section):
     """One system from manifest to model."""
 
     schema_: Literal[1] = Field(1, alias="schema")
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(description="of the run's folder, unless --run says another")
     data: Data
-    branches: dict[str, dict] = Field(default_factory=dict)
-    fusion: dict = Field(default_factory=dict)
+    branches: dict[str, Choice] = Field(
+        default_factory=dict, description="input -> branch and its options"
+    )
+    fusion: Choice = Field(
+        default_factory=dict, description="how the branches are brought together"
+    )
     augment: Augment = Field(default_factory=Augment)
     train: Train = Field(default_factory=Train)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _folder(cls, value):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+            raise ValueError("expected ASCII letters, digits, `_`, `.` and `-`")
+        return value
 
 
 def load(path, overrides=()):
@@ -141,11 +157,14 @@ def load(path, overrides=()):
     if path.is_dir():
         raise RecipeError(f"{path} is a folder; a recipe is a YAML file")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree, twice = yaml.safe_load(text), list(_repeated(yaml.compose(text)))
     except FileNotFoundError:
         raise FileNotFoundError(f"no recipe at {path}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from None
+        raise RecipeError(f"{path} is not YAML: {_told(error)}") from None
+    if twice:
+        raise RecipeError(_listed(path, twice))
     return parse(tree, overrides, source=str(path))
 
 
@@ -171,15 +190,19 @@ def parse(tree, overrides=(), source="recipe"):
         raise RecipeError(f"{source}: expected a mapping of keys, found {tree!r}")
     for override in overrides:
         tree = _override(tree, override)
+    # A section of which all lines are commented out is None; its defaults hold.
+    tree = {key: value for key, value in tree.items() if value is not None}
+    chosen, faults = _resolve(tree)
     try:
         recipe = Recipe.model_validate(tree)
     except pydantic.ValidationError as error:
-        faults = [_sentence(fault) for fault in error.errors()]
-        raise RecipeError(_listed(source, faults)) from None
-    faults = _resolve(recipe)
+        faults = [_sentence(fault) for fault in error.errors()] + faults
     if faults:
         raise RecipeError(_listed(source, faults))
-    return recipe
+    data = recipe.data.model_copy(
+        update={key: chosen.pop(key) for key in ("inputs", "targets")}
+    )
+    return recipe.model_copy(update={"data": data, **chosen})
 
 
 def dump(recipe):
@@ -213,7 +236,9 @@ def _override(tree, override):
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is not YAML: {error}") from None
+        raise RecipeError(
+            f"--set {override}: the value is not YAML: {_told(error)}"
+        ) from None
     return _set(tree, path.strip().split("."), value)
 
 
@@ -228,8 +253,15 @@ def _set(tree, keys, value):
     return {**tree, keys[0]: inner}
 
 
-def _resolve(recipe):
-    """Fills in kinds and options of every family; returns the faults found."""
+def _resolve(tree):
+    """Fills in kinds and options of every family.
+
+    Works on the tree as it was read, so that faults here and faults of other keys are
+    told together; what is no mapping where one is wanted is left to those.
+
+    Returns:
+        ({inputs, targets, branches, fusion}, faults).
+    """
     faults = []
 
     def resolve(family, choice, key):
@@ -239,43 +271,89 @@ def _resolve(recipe):
             faults.extend(f"{key}: {line}" for line in str(error).splitlines())
             return {}
 
-    data = recipe.data
-    for name, choice in data.inputs.items():
-        data.inputs[name] = resolve("modalities", choice, f"data.inputs.{name}")
-    for name, choice in data.targets.items():
-        data.targets[name] = resolve("tasks", choice, f"data.targets.{name}")
-    faults += _names(recipe)
-    branches = {}
-    for name, decode in data.inputs.items():
-        if "kind" in decode:
-            choice = recipe.branches.get(name, {})
-            family = f"branches.{decode['kind']}"
-            branches[name] = resolve(family, choice, f"branches.{name}")
-    recipe.branches = branches
-    recipe.fusion = resolve("fusion", recipe.fusion, "fusion")
-    return faults
-
-
-def _names(recipe):
-    data, faults = recipe.data, []
+    data = tree.get("data")
+    inputs = {
+        name: resolve("modalities", choice, f"data.inputs.{name}")
+        for name, choice in _choices(data, "inputs").items()
+    }
+    targets = {
+        name: resolve("tasks", choice, f"data.targets.{name}")
+        for name, choice in _choices(data, "targets").items()
+    }
     for key in ("inputs", "targets"):
-        if not getattr(data, key):
+        if isinstance(data, dict) and data.get(key) == {}:
             faults.append(f"data.{key}: name at least one column")
-    for name in [*data.inputs, *data.targets]:
+    given = _choices(tree, "branches")
+    faults += _names(inputs, targets, given)
+    branches = {
+        name: resolve(
+            f"branches.{decode['kind']}", given.get(name, {}), f"branches.{name}"
+        )
+        for name, decode in inputs.items()
+        if decode
+    }
+    fusion = tree.get("fusion", {})
+    if isinstance(fusion, str | dict):
+        fusion = resolve("fusion", fusion, "fusion")
+    parts = {"inputs": inputs, "targets": targets, "branches": branches}
+    return {**parts, "fusion": fusion}, faults
+
+
+def _choices(tree, key):
+    """{name: kind or mapping} of a section; {} where it is not that."""
+    section = tree.get(key) if isinstance(tree, dict) else None
+    return {
+        name: choice
+        for name, choice in (section if isinstance(section, dict) else {}).items()
+        if isinstance(name, str) and isinstance(choice, str | dict)
+    }
+
+
+def _names(inputs, targets, branches):
+    """Faults in the names of columns."""
+    faults = []
+    for name in [*inputs, *targets]:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             faults.append(
                 f"data: column `{name}` cannot name a tensor of the served model: "
                 "rename it to ASCII letters, digits and underscores"
             )
-    for name in sorted(set(data.inputs) & set(data.targets)):
+    for name in sorted(set(inputs) & set(targets)):
         faults.append(f"data: `{name}` is both an input and a target")
-    for name in recipe.branches:
-        if name not in data.inputs:
-            hint = families.nearest(name, data.inputs)
+    for name in inputs:
+        owner, _, last = name.rpartition("_")
+        if owner in inputs and last in ("present", "samples", "bytes"):
             faults.append(
-                f"branches: no input `{name}`. Inputs: {', '.join(data.inputs)}{hint}"
+                f"data.inputs: `{name}` is a name that the model gives to a part of "
+                f"input `{owner}`: rename the column"
+            )
+    for name in branches:
+        if name not in inputs:
+            hint = families.nearest(name, inputs)
+            faults.append(
+                f"branches: no input `{name}`. Inputs: {', '.join(inputs)}{hint}"
             )
     return faults
+
+
+def _repeated(node):
+    """A sentence for every key that stands twice; YAML would keep the last."""
+    lines = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            yield f"`{key.value}` stands twice: lines {lines[key.value]} and {line}"
+        lines[key.value] = line
+        yield from _repeated(value)
+
+
+def _told(error):
+    """What a YAML parser met and where, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    if not mark:
+        return str(error)
+    context = f" {error.context}" if error.context else ""
+    return f"{error.problem}{context}, line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _sentence(fault):

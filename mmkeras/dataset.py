@@ -23,9 +23,13 @@ def read(decoder, cells):
     Returns:
         ({key: (rows, ...)}, faults (rows,) string). A fault is "" where there is none.
     """
-    if decoder.is_file:
-        cells = tf.map_fn(_read_file, cells, parallel_iterations=8)
-    return decoder.attempt_batch(cells)
+    if not decoder.is_file:
+        return decoder.attempt_batch(cells)
+    contents = tf.map_fn(_read_file, cells, parallel_iterations=8)
+    tensors, faults = decoder.attempt_batch(contents)
+    # To a decoder nothing is missing; a file with nothing in it is a fault.
+    empty = (cells != "") & (contents == "")
+    return tensors, tf.where(empty, "the file is empty", faults)
 
 
 def _read_file(path):

@@ -1,27 +1,42 @@
 """The kinds of each family and their options, read from the source text.
 
 A family is a dict literal (`FUSIONS`, `TEXT`, ...) of functions or classes, and the
-options of a kind are the keyword-only arguments with a default of that function or class. They are read
-with `ast`, not by import, so that a recipe is checked in milliseconds and without
-TensorFlow, while every default stands in one place: the signature.
+options of a kind are the keyword-only arguments with a default of that function or
+class. They are read with `ast`, not by import, so that a recipe is checked in
+milliseconds and without TensorFlow, while every default stands in one place: the
+signature.
 """
 
 import ast
 import difflib
 import functools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+def _not_bool(value):
+    # Python, and so pydantic, would take `yes` for 1.
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+_NUMBER = BeforeValidator(_not_bool)
+Fraction = Annotated[float, Field(ge=0, lt=1), _NUMBER]
+NonNegativeFloat = Annotated[float, Field(ge=0), _NUMBER]
+NonNegativeInt = Annotated[int, Field(ge=0), _NUMBER]
+PositiveFloat = Annotated[float, Field(gt=0), _NUMBER]
+PositiveInt = Annotated[int, Field(gt=0), _NUMBER]
 
 # The words that may stand in the annotation of an option.
 TYPES = {
     "bool": bool,
-    "int": int,
-    "float": float,
+    "int": Annotated[int, _NUMBER],
+    "float": Annotated[float, _NUMBER],
     "str": str,
     "None": None,
     "Fraction": Fraction,
@@ -84,7 +99,7 @@ def resolve(family, choice):
     given = {"kind": choice} if isinstance(choice, str) else dict(choice)
     members = kinds(family)
     kind = given.pop("kind", next(iter(members)))
-    if kind not in members:
+    if not isinstance(kind, str) or kind not in members:
         raise OptionError(
             f"no kind `{kind}`. Kinds: {', '.join(members)}{nearest(kind, members)}"
         )
@@ -98,7 +113,13 @@ def resolve(family, choice):
 
 
 def describe(fault, allowed, owner):
-    """One pydantic fault in one sentence, with the value and what was expected."""
+    """One pydantic fault in one sentence, with the value and what was expected.
+
+    Args:
+        fault: one of `ValidationError.errors()`.
+        allowed: names of the keys that the owner has.
+        owner: kind or section that the key belongs to, for the sentence.
+    """
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = ", ".join(allowed) or "none"
@@ -106,7 +127,16 @@ def describe(fault, allowed, owner):
         return f"unknown key `{key}` for `{owner}`. Keys: {known}{hint}"
     if fault["type"] == "missing":
         return f"`{key}` is missing for `{owner}`"
-    return f"`{key}`: {fault['msg']}, got {fault['input']!r}"
+    value, message = fault["input"], fault["msg"].removeprefix("Value error, ")
+    hint = ""
+    if fault["type"] == "literal_error":
+        hint = nearest(value, re.findall(r"'(.*?)'", fault["ctx"]["expected"]))
+    if fault["type"] in ("dict_type", "model_type"):
+        message = "expected a mapping of keys"
+    if fault["loc"][-1] == "[key]":
+        # YAML reads a bare `no` or `1` as False or a number.
+        key, message = key.removesuffix(".[key]"), "expected a name; quote it in YAML"
+    return f"`{key}`: {message}, got {value!r}{hint}"
 
 
 def nearest(word, words):
@@ -121,7 +151,7 @@ def nearest(word, words):
 
 def _assigned(tree, name):
     for node in tree.body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == name:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return node.value
     raise LookupError(f"no dict literal `{name}`")
 
@@ -148,9 +178,8 @@ def _options(kind, signature):
         )
         if default is not None  # without a default it is data, not an option
     }
-    return pydantic.create_model(
-        kind, __config__=pydantic.ConfigDict(extra="forbid"), **fields
-    )
+    rules = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+    return pydantic.create_model(kind, __config__=rules, **fields)
 
 
 def _type(annotation) -> Any:

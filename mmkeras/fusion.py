@@ -13,6 +13,11 @@ from mmkeras import layers
 from mmkeras.families import Fraction
 
 
+def pooled_width(input_shape):
+    """Length of all modalities' `pool` side by side."""
+    return sum(2 * shape["tokens"][-1] for shape in input_shape.values())
+
+
 def pool(corridor):
     """Mean and maximum over the visible tokens, (batch, 2 * dim)."""
     tokens, mask = corridor["tokens"], corridor["mask"]
@@ -45,6 +50,11 @@ class Concat(keras.layers.Layer):
         self.mix = keras.layers.Dense(hidden, "relu")
         self.drop = keras.layers.Dropout(dropout)
         self.out = keras.layers.Dense(units, "relu")
+
+    def build(self, input_shape):
+        """Builds the dense layers."""
+        self.mix.build((None, pooled_width(input_shape)))
+        self.out.build((None, self.options["hidden"]))
 
     def call(self, corridors, training=None):
         """Fuses."""
@@ -83,6 +93,9 @@ class Weighted(keras.layers.Layer):
             name: keras.layers.Dense(self.options["units"], "tanh", name=name)
             for name in self.names
         }
+        for name, projection in self.projections.items():
+            projection.build((None, 2 * input_shape[name]["tokens"][-1]))
+        self.out.build((None, self.options["units"]))
         self.scores = self.add_weight(
             shape=(len(self.names),), initializer="zeros", name="scores"
         )
@@ -157,6 +170,12 @@ class Attention(keras.layers.Layer):
         self.projections = {
             name: keras.layers.Dense(units, name=name) for name in self.names
         }
+        for name, projection in self.projections.items():
+            projection.build(input_shape[name]["tokens"])
+        read = self.options["num_queries"] * units
+        self.attend.build((None, None, units), (None, None, units))
+        self.mix.build((None, read + pooled_width(input_shape)))
+        self.out.build((None, 2 * units))
         self.marks = self.add_weight(
             shape=(len(self.names), units), initializer="truncated_normal", name="marks"
         )

@@ -136,6 +136,10 @@ class MFCC(keras.layers.Layer):
         self.hop_samples = self.log_mel.hop_samples
         self._dct = dct_matrix(num_mels, num_mfcc)
 
+    def build(self, input_shape):
+        """Builds the inner layer; it has no weights."""
+        self.log_mel.build(input_shape)
+
     def call(self, waves):
         """Computes the coefficients."""
         return ops.matmul(self.log_mel(waves), self._dct)
@@ -160,20 +164,23 @@ class MFCC(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mmkeras")
 class Standardize(keras.layers.Layer):
-    """Zero mean and unit variance over each clip's own frames, band by band.
+    """Zero mean and unit variance over each clip, all its frames and bands together.
 
-    Cepstral mean and variance normalisation: a louder microphone or another voice
-    moves the features less. Frames that are not visible neither count nor survive.
-    (Keras handles an argument called `mask` in a way of its own, so none is here.)
+    A louder microphone moves nothing. Not band by band, as cepstral mean and variance
+    normalisation does: that would blow up the bands which hold only noise. Frames that
+    are not visible neither count nor survive. (Keras handles an argument called `mask`
+    in a way of its own, so none is here.)
     """
 
     def call(self, features, visible):
         """Features (batch, frames, bands), visible (batch, frames) -> as features."""
         weights = ops.cast(visible, features.dtype)[..., None]
-        count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
-        mean = ops.sum(features * weights, axis=1, keepdims=True) / count
+        count = features.shape[-1] * ops.sum(weights, axis=1, keepdims=True)
+        count = ops.maximum(count, 1)  # (batch, 1, 1)
+        mean = ops.sum(features * weights, axis=(1, 2), keepdims=True) / count
         centred = (features - mean) * weights
-        variance = ops.sum(ops.square(centred), axis=1, keepdims=True) / count
+        squares = ops.sum(ops.square(centred), axis=(1, 2), keepdims=True)
+        variance = squares / count
         # 1 dB at least: silence has no variance, and must not become loud noise.
         return centred / ops.sqrt(variance + 1.0)
 

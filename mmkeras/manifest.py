@@ -4,9 +4,13 @@ Rows read = rows used + rows refused, always. No TensorFlow here: what can be kn
 without opening a picture or a sound is known in seconds.
 """
 
+import collections
 import csv
 import dataclasses
+import functools
+import io
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -38,7 +42,7 @@ class Rejected:
 
     Attributes:
         line: line of the file where the row begins; the header is line 1.
-        id: the row's id; the line number where there is no id column.
+        id: the row's id; the line number where it has none.
         column: the column at fault; empty where it is the row as a whole.
         reason: one sentence fragment.
         cells: {column: text} as read.
@@ -51,10 +55,8 @@ class Rejected:
     cells: dict
 
     def __str__(self):
-        where = f"line {self.line}, row `{self.id}`"
-        return f"{where}, `{self.column}`: {self.reason}" if self.column else (
-            f"{where}: {self.reason}"
-        )
+        column = f", `{self.column}`" if self.column else ""
+        return f"line {self.line}, row `{self.id}`{column}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Manifest:
         path: the CSV; the paths in its cells are relative to its folder.
         frame: one row each with all cells of the file as text, stripped of spaces, ""
             where empty; indexed by the line where the row begins (the header is 1).
-            Splits bear their full names; `id` and `split` are added where absent.
+            Splits bear their full names; `id`, the line, and `split` are added where
+            absent.
         inputs: {column: kind}.
         targets: names of the target columns.
         id: name of the id column.
@@ -106,16 +109,25 @@ class Manifest:
         if self.inputs[name] in VALUES:
             return cells
         folder = self.path.parent
-        return [str(folder / cell) if cell else "" for cell in cells]
+        return [os.path.join(folder, cell) if cell else "" for cell in cells]
 
     def split(self, name):
         """The rows of one split, as a Manifest without rejected rows."""
-        frame = self.frame[self.frame[self.split_column] == name]
-        return dataclasses.replace(self, frame=frame, rejected=(), warnings=())
+        return self._only(self.frame[self.frame[self.split_column] == name])
 
     def head(self, rows):
-        """At most the first `rows` of each split, for a quick try; none refused."""
-        frame = self.frame.groupby(self.split_column, sort=False).head(rows)
+        """At most `rows` of each split, for a quick try; none refused.
+
+        The first of every label, then the second of every label, and so on: the rows
+        may be sorted by label. Labels that `train` is left without leave the others.
+        """
+        turn = self.frame.groupby([self.split_column, *self.targets]).cumcount()
+        frame = self.frame.loc[turn.sort_values(kind="stable").index]
+        frame = frame.groupby(self.split_column, sort=False).head(rows).sort_index()
+        unseen = _unseen_labels(self._only(frame), None)
+        return self._only(frame.drop(index=list(unseen)))
+
+    def _only(self, frame):
         return dataclasses.replace(self, frame=frame, rejected=(), warnings=())
 
     def reject(self, faults):
@@ -131,18 +143,19 @@ class Manifest:
             _refuse(line, self.frame.loc[line].to_dict(), self.id, *fault)
             for line, fault in faults.items()
         ]
-        return dataclasses.replace(
-            self,
-            frame=self.frame.drop(index=list(faults)),
-            rejected=_in_order([*self.rejected, *refused]),
-        )
+        rejected = sorted([*self.rejected, *refused], key=lambda row: row.line)
+        frame = self.frame.drop(index=list(faults))
+        return dataclasses.replace(self, frame=frame, rejected=tuple(rejected))
 
     def write_rejected(self, path):
         """Writes the refused rows as CSV: line, id, column, reason, then all cells."""
+        own = ["line", "id", "column", "reason"]
         columns = list(dict.fromkeys(c for row in self.rejected for c in row.cells))
+        # A column of the manifest may bear one of our four names.
+        names = [f"manifest_{name}" if name in own else name for name in columns]
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["line", "id", "column", "reason", *columns])
+            writer.writerow([*own, *names])
             for row in self.rejected:
                 cells = [row.cells.get(column, "") for column in columns]
                 writer.writerow([row.line, row.id, row.column, row.reason, *cells])
@@ -152,8 +165,7 @@ def read(data, *, labels=None, targets_required=True, seed=0):
     """Reads and validates a manifest.
 
     Args:
-        data: the `data` section of a recipe: `manifest`, `inputs`, `targets`, `id`,
-            `split`, `shares`, `separator`, `encoding`.
+        data: the `data` section of a recipe.
         labels: {target: its labels} of a trained model; without, those of the train
             split are the known ones.
         targets_required: False for rows that are to be predicted; their targets may
@@ -168,26 +180,26 @@ def read(data, *, labels=None, targets_required=True, seed=0):
         ManifestError: the file as a whole cannot be used.
     """
     path = Path(data.manifest)
-    header, rows, ragged = _read_csv(path, data.separator, data.encoding)
-    _require_columns(path, header, data, targets_required)
+    header, rows = _read_csv(path, data.separator, data.encoding)
+    training = targets_required and labels is None
+    _require_columns(path, header, data, targets_required, training)
     targets = tuple(name for name in data.targets if name in header)
     inputs = {name: choice["kind"] for name, choice in data.inputs.items()}
-    check = _RowCheck(path.parent, data, inputs, targets, targets_required)
-    lines, kept, rejected = [], [], list(ragged)
+    path_fault = functools.cache(functools.partial(_path_fault, path.parent.resolve()))
+    lines, kept, rejected = [], [], []
     for line, cells in rows:
-        row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-        row.setdefault(data.id, str(line))
-        fault = check(row)
-        if fault:
+        row = dict(zip(header, map(str.strip, cells), strict=False))
+        row[data.id] = row.get(data.id) or str(line)
+        fault = _ragged(header, cells, row)
+        if fault := fault or _row_fault(row, data, targets_required, path_fault):
             rejected.append(_refuse(line, row, data.id, *fault))
         else:
             lines.append(line)
             kept.append(row)
     columns = list(dict.fromkeys([*header, data.id]))
     frame = pd.DataFrame(kept, index=lines, columns=columns, dtype=object)
-    found = Manifest(path, frame, inputs, targets, data.id, data.split)
-    found = dataclasses.replace(found, rejected=_in_order(rejected))
-    training = targets_required and labels is None
+    keys = data.id, data.split
+    found = Manifest(path, frame, inputs, targets, *keys, tuple(rejected))
     warnings = _fill_splits(found, data.shares if training else (0, 0, 1), seed)
     if targets_required:
         found = found.reject(_unseen_labels(found, labels))
@@ -195,117 +207,111 @@ def read(data, *, labels=None, targets_required=True, seed=0):
     return dataclasses.replace(found, warnings=tuple(warnings))
 
 
+def header(data):
+    """Names of the columns, a list of str; arguments and errors as of `read`."""
+    return _read_csv(Path(data.manifest), data.separator, data.encoding)[0]
+
+
 def _read_csv(path, separator, encoding):
-    """Header, [(line, cells)] and the refused ragged rows."""
+    """Header and [(line where the row begins, cells)]; empty lines are no rows."""
     if not path.is_file():
         kind = "a folder, not a CSV file" if path.is_dir() else "not there"
         raise FileNotFoundError(f"the manifest {path} is {kind}")
-    # utf-8-sig reads UTF-8 with and without the mark that spreadsheets put first.
-    encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+    text = io.StringIO(_decode(path, encoding), newline="")
+    csv.field_size_limit(max(csv.field_size_limit(), path.stat().st_size))
+    # Strict: a quote that is never closed would swallow the rows after it.
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    lines, start = [], 1
     try:
-        with open(path, newline="", encoding=encoding) as file:
-            lines = list(_numbered(csv.reader(file, delimiter=separator)))
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path.name} is not {error.encoding}: byte {error.start} is "
-            f"{error.object[error.start]:#04x}. Save it as UTF-8, or name its encoding "
-            "with data.encoding (cp1252 and gb18030 are common)"
-        ) from None
-    except LookupError:
-        raise ManifestError(f"data.encoding: no encoding `{encoding}`") from None
+        for cells in reader:
+            lines += [(start, cells)] if cells else []
+            start = reader.line_num + 1  # a quoted cell may span several lines
     except csv.Error as error:
-        raise ManifestError(f"{path.name} is not CSV: {error}") from None
+        raise ManifestError(
+            f"{path.name} is not CSV in the row that begins on line {start}: {error}. "
+            'A cell that begins with " ends with one, and each " within it is doubled'
+        ) from None
     if not lines:
         raise ManifestError(f"{path.name} is empty: expected a header and rows")
     header = [cell.strip() for cell in lines[0][1]]
     if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise ManifestError(
-            f"{path.name} has two columns called `{repeated[0]}`. Header: {header}"
-        )
-    body = [(line, cells) for line, cells in lines[1:] if cells]
-    if not body:
+        two = f"two columns called `{repeated[0]}`: rename one"
+        raise ManifestError(f"{path.name} has {two}. Header: {header}")
+    if not lines[1:]:
         raise ManifestError(f"{path.name} has a header but no rows. Header: {header}")
-    rows = [(line, cells) for line, cells in body if len(cells) == len(header)]
-    ragged = [
-        Rejected(
-            line,
-            str(line),
-            "",
-            f"{len(cells)} cells where the header has {len(header)}",
-            dict(zip(header, cells, strict=False)),
-        )
-        for line, cells in body
-        if len(cells) != len(header)
-    ]
-    return header, rows, ragged
+    return header, lines[1:]
 
 
-def _numbered(reader):
-    """(line where the row begins, cells); a quoted cell may span several lines."""
-    start = 1
-    for cells in reader:
-        yield start, cells
-        start = reader.line_num + 1
+def _decode(path, encoding):
+    content = path.read_bytes()
+    try:
+        # utf-8-sig reads UTF-8 with and without the mark that spreadsheets put first.
+        plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+        return content.decode("utf-8-sig" if plain else encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ManifestError(
+            f"{path.name} is not {encoding}: line {line} holds the byte "
+            f"{content[error.start]:#04x}. Save it as UTF-8, or name its encoding with "
+            "data.encoding (cp1252 and gb18030 are common)"
+        ) from None
+    except LookupError:
+        raise ManifestError(f"data.encoding: no encoding `{encoding}`") from None
 
 
-def _require_columns(path, header, data, targets_required):
+def _require_columns(path, header, data, targets_required, training):
     wanted = {name: "inputs" for name in data.inputs}
     if targets_required:
         wanted |= {name: "targets" for name in data.targets}
-    for name, section in wanted.items():
-        if name not in header:
-            raise ManifestError(
-                f"{path.name} has no column `{name}`. Found {header}. Rename it, name "
-                f"your own column under data.{section}, or set data.separator if the "
-                "cells are not separated by it"
-            )
+    if training:  # These are made where they are absent, but not under a chosen name.
+        chosen = {getattr(data, key): key for key in ("id", "split")}
+        wanted |= {name: key for name, key in chosen.items() if name != key}
+    if lacking := {name: k for name, k in wanted.items() if name not in header}:
+        names = ", ".join(f"`{name}`" for name in lacking)
+        keys = ", ".join(dict.fromkeys(f"data.{key}" for key in lacking.values()))
+        raise ManifestError(
+            f"{path.name} has no column {names}. Found {header}. Rename it, name your "
+            f"own column under {keys}, or set data.separator if the cells are not "
+            f"separated by `{data.separator}`"
+        )
 
 
-class _RowCheck:
-    """All checks of one row that need no look inside a file."""
-
-    def __init__(self, folder, data, inputs, targets, targets_required):
-        self.folder = folder.resolve()
-        self.data = data
-        self.inputs = inputs
-        self.targets = targets
-        self.targets_required = targets_required
-        self.reasons = {}  # path as written -> what is wrong with it, or ""
-
-    def __call__(self, row):
-        """(column, reason) where the row cannot be used, else None; mends the split."""
-        return self._split(row) or self._labels(row) or self._inputs(row)
-
-    def _split(self, row):
-        if self.data.split not in row:
-            return None
-        name = row[self.data.split].lower()
-        row[self.data.split] = name = SPLIT_ALIASES.get(name, name)
-        if name in SPLITS:
-            return None
-        if not self.targets_required:
-            row[self.data.split] = "test"
-            return None
-        known = ", ".join([*SPLITS, *SPLIT_ALIASES])
-        return self.data.split, f"`{name}` is not a split. Splits: {known}"
-
-    def _labels(self, row):
-        for name in self.targets if self.targets_required else ():
-            if not row[name]:
-                return name, "the label is empty"
+def _ragged(header, cells, row):
+    """The fault of a row with too many or too few cells; keeps those too many."""
+    if len(cells) == len(header):
         return None
+    for number in range(len(header), len(cells)):
+        row[f"cell {number + 1}"] = cells[number]
+    return "", f"{len(cells)} cells where the header has {len(header)}"
 
-    def _inputs(self, row):
-        if not any(row[name] for name in self.inputs):
-            return "", f"every input is empty: {', '.join(self.inputs)}"
-        for name, kind in self.inputs.items():
-            if kind in VALUES or not row[name]:
-                continue
-            if row[name] not in self.reasons:
-                self.reasons[row[name]] = _path_fault(self.folder, row[name])
-            if self.reasons[row[name]]:
-                return name, self.reasons[row[name]]
+
+def _row_fault(row, data, labelled, path_fault):
+    """(column, reason) where the row cannot be used, else None; mends its split."""
+    if fault := _split_fault(row, data.split, labelled):
+        return fault
+    for name in data.targets if labelled else ():
+        if not row[name]:
+            return name, "the label is empty"
+    if not any(row[name] for name in data.inputs):
+        return "", f"every input is empty: {', '.join(data.inputs)}"
+    for name, choice in data.inputs.items():
+        is_file = row[name] and choice["kind"] not in VALUES
+        if is_file and (reason := path_fault(row[name])):
+            return name, reason
+    return None
+
+
+def _split_fault(row, column, labelled):
+    if column not in row:
         return None
+    name = row[column].lower()
+    row[column] = name = SPLIT_ALIASES.get(name, name)
+    if not labelled and name not in SPLITS:
+        row[column] = name = "test"
+    if name in SPLITS:
+        return None
+    what = f"`{name}` is not a split" if name else "the split is empty"
+    return column, f"{what}. Splits: {', '.join([*SPLITS, *SPLIT_ALIASES])}"
 
 
 def _path_fault(folder, cell):
@@ -321,17 +327,14 @@ def _path_fault(folder, cell):
         if path.is_file():
             return ""
         missing = "is a folder" if path.is_dir() else "does not exist"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # Runtime: a loop of links
         return f"`{cell}` is no path: {error}"
-    return f"the file `{cell}` {missing}"
+    hint = "; write / between folders" if "\\" in cell else ""
+    return f"the file `{cell}` {missing}{hint}"
 
 
 def _refuse(line, row, id_column, column, reason):
     return Rejected(int(line), row[id_column], column, reason, row)
-
-
-def _in_order(rejected):
-    return tuple(sorted(rejected, key=lambda row: row.line))
 
 
 def _fill_splits(found, shares, seed):
@@ -350,18 +353,24 @@ def _fill_splits(found, shares, seed):
 
 
 def _stratified(frame, targets, shares, seed):
-    """A split for every row, the shares kept within every combination of labels."""
-    generator = np.random.default_rng(seed)
-    split = np.empty(len(frame), dtype=object)
-    labels = [frame[name] for name in targets]
-    keys = list(zip(*labels, strict=True)) or [()] * len(frame)
-    groups = pd.Series(range(len(frame))).groupby(pd.Index(keys, tupleize_cols=False))
-    for _, positions in sorted(groups.indices.items()):
-        order = generator.permutation(positions)
-        # The first of a class go to train, so that no class is missing there.
-        ends = np.ceil(np.cumsum(shares) * len(order) - 1e-9).astype(int)
-        for name, part in zip(SPLITS, np.split(order, ends[:2]), strict=True):
-            split[part] = name
+    """A split for every row, the shares kept as a whole and within each label.
+
+    Shuffled rows, ordered by label, are dealt out: each to the split that lacks most of
+    its share so far, but the first of a label to train, so that none is missing there.
+    """
+    labels = [tuple(enumerate(row)) for row in frame[[*targets]].to_numpy().tolist()]
+    total = collections.Counter(itertools.chain.from_iterable(labels))
+    order = np.random.default_rng(seed).permutation(len(frame)).tolist()
+    split, dealt, seen = np.empty(len(frame), dtype=object), [0, 0, 0], set()
+    for number in sorted(order, key=labels.__getitem__):
+        lacks = [s * (sum(dealt) + 1) - d for s, d in zip(shares, dealt, strict=True)]
+        first = shares[0] and not seen.issuperset(labels[number])
+        at = 0 if first else lacks.index(max(lacks))
+        split[number] = SPLITS[at]
+        if at == 0:
+            seen.update(labels[number])
+        # A label of one row cannot be split, and does not count for the shares.
+        dealt[at] += all(total[label] > 1 for label in labels[number])
     return split
 
 
@@ -382,7 +391,10 @@ def _duplicate_ids(found):
     sentences = []
     for name, rows in itertools.islice(groups, 20):
         lines = ", ".join(str(line) for line in rows.index)
-        same = len(rows.drop_duplicates()) == 1
+        same = len(rows.drop(columns=found.split_column).drop_duplicates()) == 1
         kind = "the same row" if same else "different rows"
-        sentences.append(f"id `{name}` stands on lines {lines}: {kind}")
+        splits = ", ".join(rows[found.split_column].unique())
+        sentences.append(f"id `{name}` stands on lines {lines} ({splits}): {kind}")
+    if len(groups) > 20:
+        sentences.append(f"{len(groups) - 20} more ids stand on several lines")
     return sentences

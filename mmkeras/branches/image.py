@@ -4,6 +4,7 @@ Inputs of each: `<name>`, (batch, size, size, 3) float32 in [0, 1], and
 `<name>_present`, (batch,) bool.
 """
 
+import os
 from pathlib import Path
 
 import keras
@@ -157,11 +158,11 @@ def _load(application, size, weights):
                 f"`{weights}` does not fit {application.__name__} without its top at "
                 f"{size} pixels: {error}"
             ) from error
+        cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         raise FileNotFoundError(
-            f"the ImageNet weights of {application.__name__} are not in "
-            f"{Path(keras.config.keras_home()) / 'models'} and could not be fetched "
-            f"({error}). Put the file there, name a local one with "
-            "`weights: path`, or start without: `weights: null, trainable: true`"
+            f"the ImageNet weights of {application.__name__} are not in {cache} and "
+            f"could not be fetched ({error}). Put the file there, name a local one "
+            "with `weights: path`, or start without: `weights: null, trainable: true`"
         ) from error
 
 

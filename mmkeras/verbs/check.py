@@ -5,8 +5,6 @@ where rows were refused. A manifest alone is taken to have columns named text, i
 audio, label, split and id for what they say.
 """
 
-import csv
-
 from mmkeras import verbs
 
 
@@ -19,14 +17,10 @@ def arguments(parser):
 def run(options, extra):
     """Reads the manifest, decodes every file."""
     verbs.no_more(extra)
-    from mmkeras import config, manifest
+    from mmkeras import manifest
 
-    if options.source.endswith((".yaml", ".yml")):
-        recipe = config.load(options.source, options.set)
-    else:
-        recipe = config.parse(_guess(options.source), options.set, options.source)
-    labelled = bool(recipe.data.targets)
-    rows = manifest.read(recipe.data, targets_required=labelled)
+    recipe = _recipe(options.source, options.set)
+    rows = manifest.read(recipe.data, seed=recipe.train.seed)
     rows = _open_files(recipe, rows)
     content = {
         "rows": rows.rows_read,
@@ -45,42 +39,48 @@ def run(options, extra):
     return verbs.Answer(content, _text(rows), 4 if rows.rejected else 0)
 
 
-def _guess(path):
-    """The recipe that a manifest's own header suggests."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader(file), [])
-    names = [name.strip() for name in header]
-    inputs = {name: name for name in ("text", "image", "audio") if name in names}
-    return {
-        "name": "check",
-        "data": {
-            "manifest": path,
-            # A file without any of the names is told so by `manifest.read`.
-            "inputs": inputs or {"text": "text", "image": "image", "audio": "audio"},
-            "targets": {"label": "classification"},
-        },
-    }
+def _recipe(source, overrides):
+    """The recipe of that name, or the one that a manifest's own header suggests."""
+    from mmkeras import config, manifest
+
+    if source.lower().endswith((".yaml", ".yml")):
+        return config.load(source, overrides)
+    inputs = {"text": "text", "image": "image", "audio": "audio"}
+    data = {"inputs": inputs, "targets": {"label": "classification"}}
+    tree = {"name": "check", "data": {"manifest": source, **data}}
+    # First for the separator and the encoding, which tell what the columns are.
+    columns = manifest.header(config.parse(tree, overrides, source).data)
+    # A file without any of the names is told so by `manifest.read`.
+    data["inputs"] = {
+        name: inputs[name] for name in inputs if name in columns
+    } or inputs
+    return config.parse({**tree, "data": tree["data"] | data}, overrides, source)
 
 
 def _open_files(recipe, rows):
+    from mmkeras.manifest import VALUES
+
+    if not len(rows) or set(rows.inputs.values()) <= set(VALUES):
+        return rows
     from mmkeras import dataset, modalities, progress
 
     decoders = modalities.make(recipe.data.inputs)
     files = {name: each for name, each in decoders.items() if each.is_file}
-    if not files or not len(rows):
-        return rows
     with progress.bar("open", len(rows)) as advance:
         _, faults = dataset.load(rows, files, cache_mb=0, progress=advance)
     return rows.reject(faults)
 
 
 def _text(rows):
+    from mmkeras.manifest import SPLITS
+
     lines = [f"  {row}" for row in rows.rejected]
     lines += [f"  warning: {warning}" for warning in rows.warnings]
     counts = rows.frame[rows.split_column].value_counts()
-    splits = ", ".join(f"{counts.get(name, 0)} {name}" for name in counts.index)
+    splits = [f"{counts[name]} {name}" for name in SPLITS if name in counts]
+    used = f"{len(rows)} used" + (f" ({', '.join(splits)})" if splits else "")
     lines.append(
-        f"{rows.path.name}: {rows.rows_read} rows read, {len(rows)} used ({splits}), "
+        f"{rows.path.name}: {rows.rows_read} rows read, {used}, "
         f"{len(rows.rejected)} refused"
     )
     return "\n".join(lines)

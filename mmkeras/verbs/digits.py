@@ -19,8 +19,6 @@ def run(options, extra):
         path = digits.write(
             options.folder, lesson=options.lesson, rows=options.rows, seed=options.seed
         )
-    except FileExistsError:
-        raise
     except ValueError as error:
         raise verbs.UsageError(str(error)) from None
     return verbs.Answer({"manifest": str(path)}, str(path))

@@ -1,0 +1,81 @@
+"""Shared fixtures: small sets, tiny models, one trained run for all tests."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The rounding of oneDNN's kernels changes with the batch size.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import numpy as np
+import pytest
+
+from mmkeras import config, digits, manifest
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the checkout; skips where it is not there."""
+    if not SHARED.is_dir():
+        pytest.skip("the data folder is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def digits_csv(tmp_path_factory):
+    """300 rows of the `redundant` lesson."""
+    return digits.write(tmp_path_factory.mktemp("digits"), rows=300, seed=0)
+
+
+def tiny(csv, *overrides):
+    """A recipe of three small branches, seconds to train."""
+    tree = {
+        "name": "tiny",
+        "data": {
+            "manifest": str(csv),
+            "inputs": {
+                "text": {"kind": "text", "length": 8},
+                "image": {"kind": "image", "size": 16},
+                "audio": {"kind": "audio", "rate_hz": 8000, "clip_seconds": 0.3},
+            },
+            "targets": {"label": "classification"},
+        },
+        "branches": {
+            "text": {"kind": "lstm", "units": 8, "embedding_dim": 8},
+            "image": {"kind": "cnn", "filters": 4, "num_blocks": 2, "units": 8},
+            "audio": {"kind": "cnn", "units": 8, "num_layers": 2},
+        },
+        "fusion": {"kind": "concat", "units": 16, "hidden": 16},
+        "train": {"epochs": 2, "batch_size": 32},
+    }
+    return config.parse(tree, overrides)
+
+
+@pytest.fixture(scope="session")
+def recipe(digits_csv):
+    """`tiny` on `digits_csv`."""
+    return tiny(digits_csv)
+
+
+@pytest.fixture(scope="session")
+def rows(recipe):
+    """The rows of `digits_csv`."""
+    return manifest.read(recipe.data)
+
+
+@pytest.fixture(scope="session")
+def trained(recipe, rows, tmp_path_factory):
+    """A run of `tiny`, judged; do not change it."""
+    from mmkeras import evaluate, train
+
+    run = train.fit(recipe, rows, folder=tmp_path_factory.mktemp("run") / "tiny")
+    evaluate.report(run, rows)
+    return run
+
+
+@pytest.fixture
+def rng():
+    """Random numbers, the same in every test."""
+    return np.random.default_rng(0)
