@@ -108,28 +108,16 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
     Returns:
         (Rows, {line: (input, reason)}); faulty inputs of a row are zeros in `Rows`.
     """
+    if not decoders:
+        return Rows({}, {}, {}), {}
     cells = {name: tf.constant(rows.cells(name), tf.string) for name in decoders}
-    row_bytes = sum(
-        spec.dtype.size * max(1, spec.shape.num_elements())
-        for decoder in decoders.values()
-        for spec in decoder.specs.values()
-    )
-    keep = row_bytes * len(rows) <= cache_mb * 2**20
-    arrays, faults = {}, {}
-
-    def decode(numbers):
-        tensors, found = {}, {}
-        for name, decoder in decoders.items():
-            own, found[name] = read(decoder, tf.gather(cells[name], numbers))
-            tensors |= own
-        return (tensors if keep else {}), found
-
-    done = 0
-    chunks = tf.data.Dataset.range(len(rows)).batch(CHUNK)
-    for tensors, found in chunks.map(decode, tf.data.AUTOTUNE).prefetch(2):
+    keep = _row_bytes(decoders) * len(rows) <= cache_mb * 2**20
+    arrays, faults, done = {}, {}, 0
+    for tensors, found in _decoded(cells, decoders, len(rows), keep):
         for key, tensor in tensors.items():
             if key not in arrays:
-                arrays[key] = np.empty((len(rows), *tensor.shape[1:]), tensor.dtype.name)
+                shape = (len(rows), *tensor.shape[1:])
+                arrays[key] = np.empty(shape, tensor.dtype.as_numpy_dtype)
             arrays[key][done : done + len(tensor)] = tensor.numpy()
         for name, reasons in found.items():
             for position in np.flatnonzero(reasons.numpy() != b""):
@@ -142,6 +130,28 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
         held = {key: tf.constant(array) for key, array in arrays.items()}
         return Rows(held, {}, {}), faults
     return Rows({}, cells, dict(decoders)), faults
+
+
+def _row_bytes(decoders):
+    return sum(
+        spec.dtype.size * max(1, spec.shape.num_elements())
+        for decoder in decoders.values()
+        for spec in decoder.specs.values()
+    )
+
+
+def _decoded(cells, decoders, count, keep):
+    """Chunks of all rows in order: ({key: tensor} if `keep` else {}, {input: faults})."""
+
+    def decode(numbers):
+        tensors, found = {}, {}
+        for name, decoder in decoders.items():
+            own, found[name] = read(decoder, tf.gather(cells[name], numbers))
+            tensors |= own
+        return (tensors if keep else {}), found
+
+    chunks = tf.data.Dataset.range(count).batch(CHUNK)
+    return chunks.map(decode, tf.data.AUTOTUNE).prefetch(2)
 
 
 def ordered(rows, count, batch_size):

@@ -56,9 +56,7 @@ def judge(run, rows, *, log=print):
     """
     if not len(rows):
         return None
-    loaded, faults = dataset.load(
-        rows, run.decoders, cache_mb=run.recipe.data.cache_mb
-    )
+    loaded, faults = dataset.load(rows, run.decoders, cache_mb=run.recipe.data.cache_mb)
     if faults:
         loaded = loaded.keep(~rows.frame.index.isin(list(faults)))
         rows = rows.reject(faults)
@@ -174,9 +172,7 @@ def _write_report(run, metrics, rows):
         "classes": _class_tables(run, judged),
         "data": html.escape(_data_sentence(rows)),
         "recipe": html.escape(run.recipe_yaml.read_text(encoding="utf-8")),
-        "environment": html.escape(
-            run.environment_json.read_text(encoding="utf-8")
-        ),
+        "environment": html.escape(run.environment_json.read_text(encoding="utf-8")),
         "split": split,
     }
     for template, path in (("report.html", run.report_html), ("card.md", run.card)):
@@ -254,7 +250,8 @@ def _card_values(run, metrics, judged):
         for split, scores in metrics.items()
     ]
     inputs = ", ".join(
-        f"`{name}` ({choice['kind']})" for name, choice in run.recipe.data.inputs.items()
+        f"`{name}` ({choice['kind']})"
+        for name, choice in run.recipe.data.inputs.items()
     )
     targets = ", ".join(f"`{name}`" for name in run.recipe.data.targets)
     return {

@@ -195,8 +195,7 @@ def _prove(run, target, rows, work):
             for name, values in columns.items()
         }
         request["expected"] = {
-            key: value.tolist()
-            for key, value in _trained_outputs(run, rows).items()
+            key: value.tolist() for key, value in _trained_outputs(run, rows).items()
         }
     asked = work / "request.json"
     asked.write_text(json.dumps(request), encoding="utf-8")

@@ -13,26 +13,13 @@ from mmkeras import layers
 from mmkeras.families import Fraction
 
 
-def pooled_width(input_shape):
-    """Length of all modalities' `pool` side by side."""
-    return sum(2 * shape["tokens"][-1] for shape in input_shape.values())
-
-
-def pool(corridor):
-    """Mean and maximum over the visible tokens, (batch, 2 * dim)."""
-    tokens, mask = corridor["tokens"], corridor["mask"]
-    return ops.concatenate(
-        [layers.masked_mean(tokens, mask), layers.masked_max(tokens, mask)], axis=-1
-    )
-
-
 @keras.saving.register_keras_serializable("mmkeras")
 class Concat(keras.layers.Layer):
     """Pools each modality, puts the vectors side by side, mixes them in a dense layer.
 
     Args:
         units: size of the fused vector.
-        hidden: size of a dense layer before it.
+        hidden: size of the dense layer before it.
         dropout: share in [0, 1).
         **kwargs: of a Keras layer.
     """
@@ -52,14 +39,15 @@ class Concat(keras.layers.Layer):
         self.out = keras.layers.Dense(units, "relu")
 
     def build(self, input_shape):
-        """Builds the dense layers."""
-        self.mix.build((None, pooled_width(input_shape)))
+        """Makes one pool a modality."""
+        self.pools, widths = _pools(input_shape)
+        self.mix.build((None, sum(widths.values())))
         self.out.build((None, self.options["hidden"]))
 
     def call(self, corridors, training=None):
         """Fuses."""
-        pooled = [pool(corridors[name]) for name in sorted(corridors)]
-        hidden = self.mix(ops.concatenate(pooled, axis=-1))
+        pooled = _pooled(self.pools, corridors, training)
+        hidden = self.mix(ops.concatenate(list(pooled.values()), axis=-1))
         return self.out(self.drop(hidden, training=training))
 
     def get_config(self):
@@ -72,7 +60,7 @@ class Weighted(keras.layers.Layer):
     """A sum of the modalities, weighted by learned softmax weights.
 
     The weights are the same for all rows, so they tell at a glance what the model
-    leans on: `weights()`.
+    leans on: `weights_by_name()`.
 
     Args:
         units: size of the fused vector.
@@ -87,22 +75,19 @@ class Weighted(keras.layers.Layer):
         self.out = keras.layers.Dense(units, "relu")
 
     def build(self, input_shape):
-        """Makes one projection and one scalar a modality."""
-        self.names = sorted(input_shape)
-        self.projections = {
-            name: keras.layers.Dense(self.options["units"], "tanh", name=name)
-            for name in self.names
-        }
-        for name, projection in self.projections.items():
-            projection.build((None, 2 * input_shape[name]["tokens"][-1]))
-        self.out.build((None, self.options["units"]))
+        """Makes one pool, projection and scalar a modality."""
+        units = self.options["units"]
+        self.pools, widths = _pools(input_shape)
+        self.projections = _dense(widths, units, activation="tanh")
+        self.out.build((None, units))
         self.scores = self.add_weight(
-            shape=(len(self.names),), initializer="zeros", name="scores"
+            shape=(len(widths),), initializer="zeros", name="scores"
         )
 
     def call(self, corridors, training=None):
         """Fuses."""
-        streams = [self.projections[name](pool(corridors[name])) for name in self.names]
+        pooled = _pooled(self.pools, corridors, training)
+        streams = [self.projections[name](one) for name, one in pooled.items()]
         stacked = ops.stack(streams, axis=1)  # (batch, modalities, units)
         weights = ops.cast(ops.softmax(self.scores), stacked.dtype)
         summed = ops.sum(stacked * weights[None, :, None], axis=1)
@@ -111,7 +96,56 @@ class Weighted(keras.layers.Layer):
     def weights_by_name(self):
         """The learned weight of each modality, {name: float}; they add up to one."""
         weights = ops.convert_to_numpy(ops.softmax(self.scores))
-        return dict(zip(self.names, weights.tolist(), strict=True))
+        return dict(zip(self.pools, weights.tolist(), strict=True))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), **self.options}
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class LowRank(keras.layers.Layer):
+    """The product of one projection a modality: low-rank tensor fusion.
+
+    The outer product of all modalities, each with a one appended, holds every
+    interaction of them; a low-rank weight tensor reads it without ever making it (Liu
+    et al. 2018, arXiv 1806.00064). Where the answer hangs on a combination, as in the
+    lesson `synergy`, this learns it fastest.
+
+    Args:
+        units: size of the fused vector.
+        rank: of the tensor: products that are formed.
+        dropout: share in [0, 1).
+        **kwargs: of a Keras layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: PositiveInt = 64,
+        rank: PositiveInt = 256,
+        dropout: Fraction = 0.1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.options = {"units": units, "rank": rank, "dropout": dropout}
+        self.drop = keras.layers.Dropout(dropout)
+        self.out = keras.layers.Dense(units, "relu")
+
+    def build(self, input_shape):
+        """Makes one pool and projection a modality."""
+        self.pools, widths = _pools(input_shape)
+        # A bias of one is the appended one: each modality may also leave the product
+        # of the others as it is.
+        self.projections = _dense(widths, self.options["rank"], bias_initializer="ones")
+        self.out.build((None, self.options["rank"]))
+
+    def call(self, corridors, training=None):
+        """Fuses."""
+        product = 1.0
+        for name, one in _pooled(self.pools, corridors, training).items():
+            product = product * self.projections[name](one)  # (batch, rank)
+        return self.out(self.drop(product, training=training))
 
     def get_config(self):
         """The constructor's arguments."""
@@ -123,9 +157,9 @@ class Attention(keras.layers.Layer):
     """Learned queries attend to all tokens of all modalities at once.
 
     Words, patches and frames are projected to one width and marked with their
-    modality; what the queries read is mixed with each modality's mean and maximum in
-    dense layers (the resampler of Flamingo, Alayrac et al. 2022, arXiv 2204.14198,
-    is this with more layers and without the mean and maximum, which learn faster).
+    modality; what the queries read is mixed with each modality's pooled vector in
+    dense layers (the resampler of Flamingo, Alayrac et al. 2022, arXiv 2204.14198, is
+    this with more layers and without the pooled vectors, which learn faster).
 
     Args:
         units: size of a token and of the fused vector.
@@ -164,52 +198,49 @@ class Attention(keras.layers.Layer):
         self.out = keras.layers.Dense(units, "relu")
 
     def build(self, input_shape):
-        """Makes a projection and a mark a modality, and the queries."""
-        self.names = sorted(input_shape)
-        units = self.options["units"]
-        self.projections = {
-            name: keras.layers.Dense(units, name=name) for name in self.names
-        }
-        for name, projection in self.projections.items():
-            projection.build(input_shape[name]["tokens"])
-        read = self.options["num_queries"] * units
-        self.attend.build((None, None, units), (None, None, units))
-        self.mix.build((None, read + pooled_width(input_shape)))
-        self.out.build((None, 2 * units))
+        """Makes a pool, a projection and a mark a modality, and the queries."""
+        units, count = self.options["units"], self.options["num_queries"]
+        self.pools, widths = _pools(input_shape)
+        dims = {name: input_shape[name]["tokens"][-1] for name in widths}
+        self.projections = _dense(dims, units)
         self.marks = self.add_weight(
-            shape=(len(self.names), units), initializer="truncated_normal", name="marks"
+            shape=(len(dims), units), initializer="truncated_normal", name="marks"
         )
+        # As large as tokens are, or every query reads the same average.
         self.queries = self.add_weight(
-            shape=(self.options["num_queries"], units),
-            # As large as tokens are, or every query reads the same average.
+            shape=(count, units),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             name="queries",
         )
+        self.attend.build((None, count, units), (None, None, units))
+        self.mix.build((None, count * units + sum(widths.values())))
+        self.out.build((None, 2 * units))
 
     def call(self, corridors, training=None):
         """Fuses."""
         tokens, mask = self.all_tokens(corridors)
-        batch = ops.shape(tokens)[0]
         queries = ops.broadcast_to(
-            ops.cast(self.queries, tokens.dtype), (batch, *self.queries.shape)
+            ops.cast(self.queries, tokens.dtype),
+            (ops.shape(tokens)[0], *self.queries.shape),
         )
         read = self.attend(
             queries, tokens, attention_mask=mask[:, None, :], training=training
         )  # (batch, queries, units)
         width = self.options["num_queries"] * self.options["units"]
-        read = ops.reshape(read, (-1, width))
-        pooled = [pool(corridors[name]) for name in self.names]
-        hidden = self.mix(ops.concatenate([read, *pooled], axis=-1))
+        pooled = _pooled(self.pools, corridors, training)
+        hidden = self.mix(
+            ops.concatenate([ops.reshape(read, (-1, width)), *pooled.values()], axis=-1)
+        )
         return self.out(self.drop(hidden, training=training))
 
     def all_tokens(self, corridors):
         """One sequence of all modalities' tokens, marked, and its mask."""
         streams = [
-            self.projections[name](corridors[name]["tokens"])
+            projection(corridors[name]["tokens"])
             + ops.cast(self.marks[index], self.compute_dtype)
-            for index, name in enumerate(self.names)
+            for index, (name, projection) in enumerate(self.projections.items())
         ]
-        masks = [corridors[name]["mask"] for name in self.names]
+        masks = [corridors[name]["mask"] for name in self.projections]
         return ops.concatenate(streams, axis=1), ops.concatenate(masks, axis=1)
 
     def get_config(self):
@@ -217,4 +248,38 @@ class Attention(keras.layers.Layer):
         return {**super().get_config(), **self.options}
 
 
-FUSIONS = {"concat": Concat, "weighted": Weighted, "attention": Attention}
+def _pools(input_shape):
+    """A built `layers.Pool` a modality, by name in order, and the widths they give."""
+    pools = {}
+    for name in sorted(input_shape):
+        pools[name] = layers.Pool(name=f"{name}_pool")
+        pools[name].build(input_shape[name]["tokens"], input_shape[name]["mask"])
+    widths = {name: 2 * input_shape[name]["tokens"][-1] for name in pools}
+    return pools, widths
+
+
+def _pooled(pools, corridors, training):
+    """{name: (batch, width)} of every modality."""
+    return {
+        name: pool(
+            corridors[name]["tokens"], corridors[name]["mask"], training=training
+        )
+        for name, pool in pools.items()
+    }
+
+
+def _dense(widths, units, **options):
+    """A built dense layer a modality, {name: layer}, from {name: input width}."""
+    made = {}
+    for name, width in widths.items():
+        made[name] = keras.layers.Dense(units, name=f"{name}_projection", **options)
+        made[name].build((None, width))
+    return made
+
+
+FUSIONS = {
+    "concat": Concat,
+    "weighted": Weighted,
+    "low_rank": LowRank,
+    "attention": Attention,
+}

@@ -247,6 +247,39 @@ class MissingToken(keras.layers.Layer):
         return (batch, steps + 1, dim), (batch, steps + 1)
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class Pool(keras.layers.Layer):
+    """Mean and maximum over the visible tokens, batch-normalised.
+
+    (batch, steps, dim), (batch, steps) -> (batch, 2 * dim). What all rows have in
+    common is taken away and every modality comes in the same scale; without, the
+    modality with the largest numbers is heard alone for the first hundreds of steps.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        # Short runs: the default of 0.99 would still remember the first steps.
+        # Over all replicas, where the backend can.
+        synchronized = keras.backend.backend() == "tensorflow"
+        self.norm = keras.layers.BatchNormalization(
+            momentum=0.9, synchronized=synchronized
+        )
+
+    def build(self, tokens_shape, visible_shape):
+        """Builds the normalisation."""
+        self.norm.build((None, 2 * tokens_shape[-1]))
+
+    def compute_mask(self, *inputs, **masks):
+        """No steps are left, so no mask."""
+        return None
+
+    def call(self, tokens, visible, training=None):
+        """Pools."""
+        both = [masked_mean(tokens, visible), masked_max(tokens, visible)]
+        return self.norm(ops.concatenate(both, axis=-1), training=training)
+
+
 def masked_mean(tokens, mask):
     """Mean over the steps of the mask, (batch, steps, dim) -> (batch, dim)."""
     weights = ops.cast(mask, tokens.dtype)[..., None]

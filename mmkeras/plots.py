@@ -1,10 +1,9 @@
-"""Numbers in, figures out; the only file that imports matplotlib."""
+"""Numbers in, figures out; the only file that imports matplotlib.
 
-import matplotlib
+Figures are made without pyplot: nothing here changes the backend of a notebook.
+"""
 
-matplotlib.use("Agg")  # no screen needed, none opened
-
-from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#2563a8", "#d9741a", "#8a94a0"
 
@@ -19,9 +18,8 @@ def curves(path, history):
     names = [name for name in history if f"val_{name}" in history] or [
         name for name in history if name != "epoch"
     ]
-    figure, axes = pyplot.subplots(
-        1, len(names), figsize=(4.5 * len(names), 3.2), squeeze=False
-    )
+    figure = Figure(figsize=(4.5 * len(names), 3.2))
+    axes = figure.subplots(1, len(names), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         epochs = range(1, len(history[name]) + 1)
         axis.plot(epochs, history[name], color=GREY, label="train")
@@ -42,7 +40,8 @@ def confusion(path, matrix, labels):
         labels: names of the classes.
     """
     side = min(12, 2.2 + 0.42 * len(labels))
-    figure, axis = pyplot.subplots(figsize=(side, side))
+    figure = Figure(figsize=(side, side))
+    axis = figure.subplots()
     totals = [max(1, sum(row)) for row in matrix]
     shares = [
         [cell / total for cell in row]
@@ -71,7 +70,8 @@ def baselines(path, accuracies):
             the model itself.
     """
     names = list(accuracies)
-    figure, axis = pyplot.subplots(figsize=(6.4, 0.8 + 0.42 * len(names)))
+    figure = Figure(figsize=(6.4, 0.8 + 0.42 * len(names)))
+    axis = figure.subplots()
     colors = [GREY] * (len(names) - 1) + [ORANGE]
     values = [100 * accuracies[name] for name in names]
     bars = axis.barh([name.replace("_", " ") for name in names], values, color=colors)
@@ -87,4 +87,3 @@ def _save(figure, path):
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)

@@ -118,9 +118,7 @@ def test_save_and_load_agree(modality, kind, branches, rng, tmp_path):
 @pytest.mark.parametrize("kind", ["vgg16", "resnet50", "efficientnet"])
 def test_pretrained_is_frozen_unless_told(kind, branches):
     frozen = branches("image", kind)
-    tuned = BRANCHES["image"][kind](
-        "it", size=32, **{**SMALL[kind], "trainable": True}
-    )
+    tuned = BRANCHES["image"][kind]("it", size=32, **{**SMALL[kind], "trainable": True})
     added = {"it_units/kernel", "it_units/bias", "it_positions/table"}
     assert {weight.path for weight in frozen.trainable_weights} == added
     assert len(tuned.trainable_weights) > 20

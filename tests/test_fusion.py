@@ -100,7 +100,7 @@ def test_compiles_with_xla(kind, corridors):
 def test_every_option_does_something(kind, corridors):
     """Other options give other weights, or another output in training."""
     signature = inspect.signature(FUSIONS[kind].__init__)
-    other = {"units": 12, "hidden": 20, "num_queries": 3, "num_heads": 2}
+    other = {"units": 12, "hidden": 20, "rank": 30, "num_queries": 3, "num_heads": 2}
     for name, parameter in signature.parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue

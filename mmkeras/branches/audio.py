@@ -25,7 +25,7 @@ def cnn(
     num_mfcc: PositiveInt = 20,
     units: PositiveInt = 64,
     num_layers: PositiveInt = 3,
-    dropout: Fraction = 0.1,
+    dropout: Fraction = 0.0,
 ):
     """Convolutions over time, each halving it, (batch, frames / 2^layers, units).
 
@@ -50,9 +50,7 @@ def cnn(
         mask = mask[:, ::2]
         tokens = ops.where(mask[..., None], tokens, 0.0)
     tokens = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(tokens)
-    return keras.Model(
-        inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch"
-    )
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 def gru(
@@ -86,9 +84,7 @@ def gru(
     tokens = keras.layers.GRU(units, return_sequences=True, name=f"{name}_gru")(
         frames, mask=mask
     )
-    return keras.Model(
-        inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch"
-    )
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 def _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc):

@@ -22,7 +22,7 @@ def cnn(
     filters: PositiveInt = 32,
     num_blocks: PositiveInt = 3,
     units: PositiveInt = 64,
-    dropout: Fraction = 0.1,
+    dropout: Fraction = 0.0,
 ):
     """Blocks of two convolutions and a pooling, trained from scratch.
 
@@ -45,7 +45,11 @@ def cnn(
             f"pixels; at most {size.bit_length() - 1}"
         )
     inputs = _inputs(name, size)
-    features = inputs[name]
+    # Each picture by itself to zero mean and unit variance: light or dark, it learns
+    # from the first step.
+    features = keras.layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, name=f"{name}_standardize"
+    )(inputs[name])
     for block in range(num_blocks):
         for half in "ab":
             features = keras.layers.Conv2D(
@@ -78,9 +82,7 @@ def vgg16(
         trainable: False freezes the backbone.
         units: size of a token.
     """
-    return _pretrained(
-        keras.applications.VGG16, name, size, weights, trainable, units
-    )
+    return _pretrained(keras.applications.VGG16, name, size, weights, trainable, units)
 
 
 def resnet50(
@@ -190,9 +192,7 @@ def _patches(name, inputs, features, units):
     tokens = keras.layers.Activation("gelu", name=f"{name}_gelu")(tokens)
     seen = inputs[f"{name}_present"][:, None]
     mask = ops.logical_and(seen, ops.ones((1, height * width), dtype="bool"))
-    return keras.Model(
-        inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch"
-    )
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 IMAGE = {

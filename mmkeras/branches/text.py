@@ -39,9 +39,7 @@ def lstm(
     tokens = keras.layers.LSTM(units, return_sequences=True, name=f"{name}_lstm")(
         embedded, mask=mask
     )
-    return keras.Model(
-        inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch"
-    )
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 def transformer(
@@ -79,9 +77,7 @@ def transformer(
             name=f"{name}_block{index}",
         )
     tokens = keras.layers.LayerNormalization(name=f"{name}_norm")(tokens)
-    return keras.Model(
-        inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch"
-    )
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 def _inputs(name, length):

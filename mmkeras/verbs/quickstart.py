@@ -37,7 +37,8 @@ def run(options, extra):
     test = rows.split("test")
     path, found = export.saved_model(trained, folder / "export", test, log=verbs.log)
     accuracy = {
-        name: scores["accuracy"] for name, scores in metrics["test"]["baselines"].items()
+        name: scores["accuracy"]
+        for name, scores in metrics["test"]["baselines"].items()
     }
     content = {
         "lesson": options.lesson,
@@ -93,7 +94,9 @@ def _text(content):
     )
     answers = "\n".join(
         "    "
-        + ", ".join(f"{name} {cell or '(missing)'}" for name, cell in one["sent"].items())
+        + ", ".join(
+            f"{name} {cell or '(missing)'}" for name, cell in one["sent"].items()
+        )
         + f" -> {one['label']} ({100 * one['probability']:.1f} %), "
         + f"truth {', '.join(one['truth'].values())}"
         for one in content["answers"]
