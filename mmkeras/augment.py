@@ -21,12 +21,10 @@ def changes(options, inputs):
     """
     steps = []
     for name, kind in sorted(inputs.items()):
-        if kind == "image" and options.image_shift:
-            steps.append((shift_image, name, options.image_shift))
-        if kind == "audio" and options.audio_snr_db is not None:
-            steps.append((add_noise, name, options.audio_snr_db))
-        if kind == "text" and options.word_dropout:
-            steps.append((drop_words, name, options.word_dropout))
+        step, option, off = STEPS[kind]
+        amount = getattr(options, option)
+        if amount != off:
+            steps.append((step, name, amount))
     if options.modality_dropout and len(inputs) > 1:
         steps.append((drop_modalities, sorted(inputs), options.modality_dropout))
     if not steps:
@@ -35,7 +33,7 @@ def changes(options, inputs):
     def change(tensors, seeds):
         for index, (step, target, amount) in enumerate(steps):
             # Philox turns neighbouring seeds into unrelated numbers.
-            tensors = step(dict(tensors), target, amount, seeds + [0, index])
+            tensors = step(tensors, target, amount, seeds + [0, index])
         return tensors
 
     return change
@@ -60,7 +58,7 @@ def shift_image(tensors, name, share, seeds):
     transforms = tf.concat(
         [ones, zeros, offsets[:, :1], zeros, ones, offsets[:, 1:], zeros, zeros], axis=1
     )
-    tensors[name] = tf.raw_ops.ImageProjectiveTransformV3(
+    shifted = tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels,
         transforms=transforms,
         output_shape=pixels.shape[1:3],
@@ -68,7 +66,7 @@ def shift_image(tensors, name, share, seeds):
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
-    return tensors
+    return {**tensors, name: shifted}
 
 
 def add_noise(tensors, name, least_snr_db, seeds):
@@ -89,16 +87,15 @@ def add_noise(tensors, name, least_snr_db, seeds):
     power = tf.reduce_sum(tf.square(wave), axis=1) / count
     snr_db = least_snr_db + 30 * uniform(seeds + [1, 0], 1)[:, 0]
     level = tf.sqrt(power * 10 ** (-snr_db / 10))
-    tensors[name] = tf.where(inside, wave + level[:, None] * noise, wave)
-    return tensors
+    noisy = tf.where(inside, wave + level[:, None] * noise, wave)
+    return {**tensors, name: noisy}
 
 
 def drop_words(tensors, name, share, seeds):
     """Turns words into the unknown word, each with this chance; padding stays."""
     ids = tensors[name]  # (batch, length)
     dropped = (uniform(seeds, ids.shape[1]) < share) & (ids != 0)
-    tensors[name] = tf.where(dropped, UNKNOWN, ids)
-    return tensors
+    return {**tensors, name: tf.where(dropped, UNKNOWN, ids)}
 
 
 def drop_modalities(tensors, names, share, seeds):
@@ -106,6 +103,13 @@ def drop_modalities(tensors, names, share, seeds):
     present = tf.stack([tensors[f"{name}_present"] for name in names], axis=1)
     left = present & (uniform(seeds, len(names)) >= share)
     left = tf.where(tf.reduce_any(left, axis=1, keepdims=True), left, present)
-    for index, name in enumerate(names):
-        tensors[f"{name}_present"] = left[:, index]
-    return tensors
+    kept = {f"{name}_present": left[:, index] for index, name in enumerate(names)}
+    return tensors | kept
+
+
+# What changes an input of this kind, the option that says how much, and its "off".
+STEPS = {
+    "text": (drop_words, "word_dropout", 0.0),
+    "image": (shift_image, "image_shift", 0.0),
+    "audio": (add_noise, "audio_snr_db", None),
+}

@@ -87,7 +87,9 @@ class Augment(_Section):
         0.0, description="largest shift of a picture, as a share of its size"
     )
     audio_snr_db: float | None = Field(
-        None, description="white noise is added: least signal-to-noise ratio, in dB"
+        None,
+        description="white noise is added at a signal-to-noise ratio drawn between so "
+        "many dB and 30 more",
     )
     word_dropout: Fraction = Field(
         0.0, description="chance that a word becomes the unknown word"

@@ -4,10 +4,15 @@ Rows are shuffled exactly and before anything is decoded: the order of an epoch 
 permutation of row numbers drawn from (seed, epoch), in constant memory.
 """
 
+import contextlib
 import dataclasses
+import os
+import re
 
 import numpy as np
 import tensorflow as tf
+
+from mmkeras.manifest import ManifestError
 
 # Rows read and decoded as one piece of work; small enough that all cores get some.
 CHUNK = 32
@@ -110,20 +115,24 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
     """
     if not decoders:
         return Rows({}, {}, {}), {}
-    cells = {name: tf.constant(rows.cells(name), tf.string) for name in decoders}
-    keep = _row_bytes(decoders) * len(rows) <= cache_mb * 2**20
-    arrays, faults, done = {}, {}, 0
+    cells, faults, done = {}, {}, 0
+    for name, decoder in decoders.items():
+        cells[name], closed = _openable(decoder, rows.cells(name))
+        faults = _by_line(rows, 0, {name: closed}) | faults
+    specs = {
+        key: spec for each in decoders.values() for key, spec in each.specs.items()
+    }
+    keep = _row_bytes(specs) * len(rows) <= cache_mb * 2**20
+    arrays = {
+        key: np.empty((len(rows), *spec.shape), spec.dtype.as_numpy_dtype)
+        for key, spec in (specs if keep else {}).items()
+    }
     for tensors, found in _decoded(cells, decoders, len(rows), keep):
-        for key, tensor in tensors.items():
-            if key not in arrays:
-                shape = (len(rows), *tensor.shape[1:])
-                arrays[key] = np.empty(shape, tensor.dtype.as_numpy_dtype)
-            arrays[key][done : done + len(tensor)] = tensor.numpy()
-        for name, reasons in found.items():
-            for position in np.flatnonzero(reasons.numpy() != b""):
-                line = int(rows.frame.index[done + position])
-                faults.setdefault(line, (name, reasons[position].numpy().decode()))
-        done += len(next(iter(found.values())))
+        end = done + len(next(iter(found.values())))
+        for key, array in arrays.items():
+            array[done:end] = tensors[key]
+        faults = _by_line(rows, done, found) | faults
+        done = end
         if progress:
             progress(done, len(rows))
     if keep:
@@ -132,16 +141,58 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
     return Rows({}, cells, dict(decoders)), faults
 
 
-def _row_bytes(decoders):
-    return sum(
-        spec.dtype.size * max(1, spec.shape.num_elements())
-        for decoder in decoders.values()
-        for spec in decoder.specs.values()
-    )
+def _openable(decoder, cells):
+    """Cells with "" for every file that cannot be opened, and why, (rows,) each.
+
+    The graph cannot go on after a file that it cannot open, as it can after one that
+    it cannot decode.
+    """
+    faults = [""] * len(cells)
+    for position, path in enumerate(cells if decoder.is_file else ()):
+        if path and not os.access(path, os.R_OK):
+            gone = "may not be read by this user" if os.path.exists(path) else "is gone"
+            faults[position] = f"the file {gone}"
+    cells = ["" if fault else cell for cell, fault in zip(cells, faults, strict=True)]
+    return tf.constant(cells, tf.string), tf.constant(faults, tf.string)
+
+
+@contextlib.contextmanager
+def broken_files_named():
+    """For what iterates: a file that broke since `load` is told in one sentence.
+
+    Raises:
+        ManifestError: instead of TensorFlow's account of graph, node and iterator.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        checked = re.search(r"assertion failed: \[(.*?)\] \[(.*)\]", str(error))
+        opened = re.search(r"([^:\s][^:\n]*); (No such file.*|Perm.*)", str(error))
+        if not (found := checked or opened):
+            raise
+        path, reason = (part.replace("\\'", "'") for part in found.groups())
+        raise ManifestError(
+            f"{path} could be read when the run began and no longer can: {reason}"
+        ) from error
+
+
+def _by_line(rows, first, found):
+    """{input: (n,) faults} of the n rows from `first` on -> {line: (input, reason)}."""
+    faults = {}
+    for name, reasons in found.items():
+        reasons = reasons.numpy()
+        for position in np.flatnonzero(reasons != b""):
+            line = int(rows.frame.index[first + position])
+            faults.setdefault(line, (name, reasons[position].decode()))
+    return faults
+
+
+def _row_bytes(specs):
+    return sum(spec.dtype.size * spec.shape.num_elements() for spec in specs.values())
 
 
 def _decoded(cells, decoders, count, keep):
-    """Chunks of all rows in order: ({key: tensor} if `keep` else {}, {input: faults})."""
+    """Chunks of all rows: ({key: tensor} if `keep` else {}, {input: faults})."""
 
     def decode(numbers):
         tensors, found = {}, {}
@@ -220,10 +271,16 @@ def permute(numbers, count, seed, epoch):
     """The epoch's order of rows at these places, (n,) int64 -> (n,) int64.
 
     A permutation of range(count) without holding it: a cipher's rounds on the number
-    itself (`tf.random.experimental.index_shuffle`).
+    itself.
     """
     key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    return tf.random.experimental.index_shuffle(numbers, key, count - 1)
+    # `tf.random.experimental.index_shuffle` is this with four rounds and a key as it
+    # is given. Neighbouring keys of that cipher give related orders, in which some rows
+    # come early in most epochs; a hashed key and more rounds do not.
+    key = tf.random.stateless_uniform((3,), key, None, None, tf.uint32)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=numbers, seed=key, max_index=tf.constant(count - 1, tf.int64), rounds=16
+    )
 
 
 def row_seeds(seed, epoch, numbers):

@@ -37,14 +37,16 @@ def saved_model(run, folder, rows=None, *, log=print):
         run: a `run.Run`.
         folder: where TensorFlow Serving will look; the version is the next number.
         rows: a `manifest.Manifest`; all of its rows must be answered as by the trained
-            model. None checks the signature alone.
+            model, but those whose files cannot be read. None checks the signature
+            alone.
         log: called with one line of text now and then.
 
     Returns:
         (path of the version's folder, what the proof found: see `proof.prove`).
 
     Raises:
-        ProofError: the answers differ; nothing is left in `folder`.
+        ProofError: the answers differ, or are not finite, or the graph needs what a
+            server does not have; no version is left in `folder`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +58,8 @@ def saved_model(run, folder, rows=None, *, log=print):
     try:
         target = work / str(version)
         _write(run, target)
-        log(f"exported to {folder / str(version)}, proving it in a fresh process")
-        found = _prove(run, target, rows, work)
+        log(f"export: proving {folder / str(version)} in a fresh TensorFlow process")
+        found = _prove(run, target, _readable(run, rows, log), work)
         os.rename(target, folder / str(version))
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -123,7 +125,7 @@ def answer(source, columns, batch_size=64):
 
     Args:
         source: a `run.Run`, or the path of a version's folder.
-        columns: {served name: list of bytes}, all of one length.
+        columns: {served name: list of bytes}, all of one length; one for each input.
         batch_size: rows a call.
 
     Returns:
@@ -135,10 +137,11 @@ def answer(source, columns, batch_size=64):
         call = lambda part: serve(**part)  # noqa: E731
     else:
         compiled = tf.function(serving_function(source), signature(source))
-        call = lambda part: compiled(*part.values())  # noqa: E731
+        order = [spec.name for spec in signature(source)]
+        call = lambda part: compiled(*(part[name] for name in order))  # noqa: E731
     count = len(next(iter(columns.values())))
     parts = []
-    for start in range(0, count, batch_size):
+    for start in range(0, max(1, count), batch_size):
         part = {
             name: tf.constant(values[start : start + batch_size], tf.string)
             for name, values in columns.items()
@@ -160,10 +163,37 @@ def newest(folder):
     return max(versions, key=lambda path: int(path.name), default=None)
 
 
-def served_names(folder):
-    """The names of the strings that an exported model takes, sorted."""
-    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    return sorted(serve.structured_input_signature[1])
+def assets(folder):
+    """What an exported model tells of itself, from its `assets.extra`.
+
+    Returns:
+        ({target: labels}, names of the strings it takes in the order of the recipe).
+
+    Raises:
+        FileNotFoundError: a SavedModel that mmkeras did not write.
+    """
+    extra = Path(folder) / "assets.extra"
+    try:
+        labels, served = (
+            json.loads((extra / name).read_text(encoding="utf-8"))
+            for name in ("labels.json", "inputs.json")
+        )
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{folder} is not an export of mmkeras: no {error.filename}"
+        ) from None
+    return labels, served
+
+
+def _readable(run, rows, log):
+    """The rows without those whose files cannot be read; None where there are none."""
+    if rows is None or not len(rows):
+        return None
+    files = {name: each for name, each in run.decoders.items() if each.is_file}
+    _, faults = dataset.load(rows, files, cache_mb=0)
+    if faults:
+        log(f"left out {len(faults)} rows that cannot be read")
+    return rows.reject(faults) if len(faults) < len(rows) else None
 
 
 def _named_fault(name, fault):
@@ -180,15 +210,16 @@ def _write(run, target):
         "serving_default", serving_function(run), input_signature=signature(run)
     )
     archive.write_out(str(target), verbose=False)
-    labels = target / "assets.extra" / "labels.json"
-    labels.parent.mkdir(exist_ok=True)
-    labels.write_text(json.dumps(run.labels, ensure_ascii=False), encoding="utf-8")
+    extra = target / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    run.write_json(extra / "labels.json", run.labels)
+    run.write_json(extra / "inputs.json", [spec.name for spec in signature(run)])
 
 
 def _prove(run, target, rows, work):
     """Runs `proof` on the exported folder; see `saved_model` for errors."""
     request = {"model": str(target), "signature": [s.name for s in signature(run)]}
-    if rows is not None and len(rows):
+    if rows is not None:
         columns = raw_columns(run, rows)
         request["columns"] = {
             name: [base64.b64encode(value).decode("ascii") for value in values]
@@ -214,7 +245,7 @@ def _prove(run, target, rows, work):
     if found["faults"]:
         listed = "\n".join(f"  {fault}" for fault in found["faults"])
         raise ProofError(f"the exported model breaks its promises:\n{listed}")
-    if found["max_difference"] is not None and found["max_difference"] > TOLERANCE:
+    if found["rows"] and not found["max_difference"] <= TOLERANCE:
         raise ProofError(
             f"served and trained answers differ by {found['max_difference']:.2g}, more "
             f"than {TOLERANCE:g}"
@@ -224,7 +255,7 @@ def _prove(run, target, rows, work):
 
 def _trained_outputs(run, rows):
     """The trained model's outputs through the training pipeline, by served name."""
-    loaded, _ = dataset.load(rows, run.decoders)
+    loaded, _ = dataset.load(rows, run.decoders, cache_mb=run.recipe.data.cache_mb)
     outputs = run.model.predict(dataset.ordered(loaded, len(rows), 128), verbose=0)
     prefix = len(run.tasks) > 1
     return {

@@ -45,7 +45,8 @@ def build(recipe, decoders, tasks):
     fuse = _bind("fusion", FUSIONS[kind], name="fusion", **options)
     fused = fuse(corridors)
     outputs = {name: task.head(fused, name) for name, task in tasks.items()}
-    return keras.Model(inputs, outputs, name="mmkeras")
+    # Keras refuses two layers of one name, as a target called `fusion` would make.
+    return _bind("data", keras.Model, inputs=inputs, outputs=outputs, name="mmkeras")
 
 
 def _branch(name, modality, choice, decoder):

@@ -54,20 +54,22 @@ def confusion(path, matrix, labels):
                 color = "white" if shares[i][j] > 0.5 else "black"
                 if cell:
                     axis.text(j, i, cell, ha="center", va="center", color=color)
-        axis.set_xticks(range(len(labels)), labels, rotation=90)
+        turn = 90 if max(len(label) for label in labels) > 3 else 0
+        axis.set_xticks(range(len(labels)), labels, rotation=turn)
         axis.set_yticks(range(len(labels)), labels)
     axis.set(xlabel="predicted", ylabel="true")
     axis.spines[:].set_visible(False)
     _save(figure, path)
 
 
-def baselines(path, accuracies):
+def baselines(path, accuracies, split="test"):
     """Accuracy of each modality alone, of late fusion and of the fusion, as bars.
 
     Args:
         path: of the PNG.
         accuracies: {name: accuracy in [0, 1]}, drawn from top to bottom; the last is
             the model itself.
+        split: the rows it was measured on, for the axis.
     """
     names = list(accuracies)
     figure = Figure(figsize=(6.4, 0.8 + 0.42 * len(names)))
@@ -77,7 +79,7 @@ def baselines(path, accuracies):
     bars = axis.barh([name.replace("_", " ") for name in names], values, color=colors)
     axis.bar_label(bars, fmt="%.1f", padding=3)
     axis.invert_yaxis()
-    axis.set(xlim=(0, 110), xlabel="test accuracy, %")
+    axis.set(xlim=(0, 110), xlabel=f"{split} accuracy, %")
     axis.set_xticks(range(0, 101, 20))
     _save(figure, path)
 

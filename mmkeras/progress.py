@@ -68,9 +68,16 @@ class Epochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends the bar, prints the line."""
-        if self.bars:
-            self.bars.stop()
-            self.bars = None
+        self.close()
         seconds = time.perf_counter() - self.began
         shown = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         print(f"{self.label}  {shown}  {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    def close(self):
+        """Takes the bar away. To be called after an error in `fit` as well.
+
+        A bar that is left would keep the terminal's cursor hidden.
+        """
+        if self.bars:
+            self.bars.stop()
+            self.bars = None

@@ -57,6 +57,9 @@ def _compare(serve, columns, expected, found):
     served = {
         key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]
     }
+    found["faults"] += _value_faults(served, expected)
+    if found["faults"]:
+        return
     differences = [
         np.abs(served[key] - np.asarray(values)).max()
         for key, values in expected.items()
@@ -75,6 +78,18 @@ def _compare(serve, columns, expected, found):
                 found["faults"].append(f"{name} row gives {key} that is not finite")
     found["rows"] = count
     found["max_difference"] = float(max(differences))
+
+
+def _value_faults(served, expected):
+    """Of values that cannot be compared: nothing is larger than what is no number."""
+    faults = []
+    for key, values in expected.items():
+        shape, wanted = served[key].shape, np.shape(values)
+        if shape != wanted:
+            faults.append(f"{key} has the shape {shape}, in training {wanted}")
+        elif not np.isfinite([served[key], values]).all():
+            faults.append(f"{key} is not finite in all rows")
+    return faults
 
 
 def _ask(serve, columns, start, stop):

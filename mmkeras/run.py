@@ -91,11 +91,8 @@ def create(folder, recipe):
     Raises:
         FileExistsError: the folder holds something already.
     """
+    require_vacant(folder)
     run = Run(folder)
-    if run.folder.is_dir() and any(run.folder.iterdir()):
-        raise FileExistsError(
-            f"{run.folder} is not empty: name another folder with --run, or delete it"
-        )
     run.folder.mkdir(parents=True, exist_ok=True)
     # The folder can be read from anywhere; a relative manifest could not.
     manifest = str(Path(recipe.data.manifest).resolve())
@@ -104,6 +101,19 @@ def create(folder, recipe):
     run.recipe_yaml.write_text(config.dump(resolved), encoding="utf-8")
     run.write_json(run.environment_json, environment())
     return run
+
+
+def require_vacant(folder):
+    """Refuses a folder that a new run cannot have.
+
+    Raises:
+        FileExistsError: it is a file, or holds something already.
+    """
+    if not _vacant(Path(folder)):
+        what = "is not empty" if Path(folder).is_dir() else "is a file"
+        raise FileExistsError(
+            f"{folder} {what}: name another folder with --run, or delete it"
+        )
 
 
 def open_folder(folder):
@@ -126,10 +136,16 @@ def free(folder):
     """The folder itself where it is not there or empty, else with -2, -3, ... added."""
     folder = Path(folder)
     candidate, number = folder, 1
-    while candidate.exists() and any(candidate.iterdir()):
+    while not _vacant(candidate):
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
+
+
+def _vacant(folder):
+    if folder.is_dir():
+        return not any(folder.iterdir())
+    return not folder.exists()
 
 
 def read_rows(run, path=None):

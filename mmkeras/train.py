@@ -52,12 +52,14 @@ def fit(recipe, rows, *, folder, log=print):
         The `run.Run`, its model with the weights of the best epoch.
 
     Raises:
-        ManifestError: no usable train rows, or refused rows where the recipe says
-            `data.on_bad_row: refuse`.
+        ManifestError: no usable train rows, one label only, refused rows where the
+            recipe says `data.on_bad_row: refuse`, or a file that broke meanwhile.
         FileExistsError: the folder is not empty.
-        ValueError: options of the recipe that do not fit each other.
+        RecipeError: options of the recipe that do not fit each other.
         FileNotFoundError: weights that are not there.
+        FloatingPointError: the loss is no longer a number.
     """
+    run.require_vacant(folder)  # now, not after all files were decoded
     keras.utils.set_random_seed(recipe.train.seed)
     prepared = prepare(recipe, rows, log=log)
     network = model.build(recipe, prepared.decoders, prepared.tasks)
@@ -95,8 +97,10 @@ def prepare(recipe, rows, *, log=print):
         loaded, faults = dataset.load(
             rows, files, cache_mb=recipe.data.cache_mb, progress=advance
         )
-    good = ~rows.frame.index.isin(list(faults))
+    lines = rows.frame.index
     rows = rows.reject(faults)
+    rows = rows.reject(_unlearnable(rows))
+    good = lines.isin(rows.frame.index)
     _account(rows, recipe.data.on_bad_row, log)
     train = rows.split("train")
     for name, decoder in texts.items():
@@ -108,14 +112,17 @@ def prepare(recipe, rows, *, log=print):
         for name, choice in recipe.data.targets.items()
     }
     tasks = make(recipe.data.targets, labels)
-    split_of, by_split, targets = rows.frame[rows.split_column], {}, {}
-    for split in ("train", "valid"):
-        mask = (split_of == split).to_numpy()
-        by_split[split] = loaded.keep(mask)
-        frame = rows.frame[mask]
-        targets[split] = {
-            name: task.target(frame[name]) for name, task in tasks.items()
+    masks = {
+        split: (rows.frame[rows.split_column] == split).to_numpy()
+        for split in ("train", "valid")
+    }
+    targets = {
+        split: {
+            name: task.target(rows.frame[mask][name]) for name, task in tasks.items()
         }
+        for split, mask in masks.items()
+    }
+    by_split = {split: loaded.keep(mask) for split, mask in masks.items()}
     return Prepared(rows, decoders, tasks, labels, by_split, targets)
 
 
@@ -125,6 +132,18 @@ def fit_alone(recipe, prepared, name):
     alone = model.build(recipe, {name: prepared.decoders[name]}, prepared.tasks)
     _fit_one(recipe, prepared, alone, f"{name} alone")
     return alone
+
+
+def _unlearnable(rows):
+    """Faults of rows whose label stood on no train row but on unreadable ones."""
+    frame, train = rows.frame, rows.split("train").frame
+    if train.empty:
+        return {}
+    return {
+        line: (name, f"the label `{label}` is on no usable row of the train split")
+        for name in rows.targets
+        for line, label in frame.loc[~frame[name].isin(train[name]), name].items()
+    }
 
 
 def _account(rows, on_bad_row, log):
@@ -168,16 +187,40 @@ def _fit_one(recipe, prepared, network, title, logs=None):
         held_out = dataset.labelled(
             prepared.rows["valid"].only(keys), prepared.targets["valid"], 128
         )
-    history = network.fit(
-        batches,
-        epochs=options.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,  # shuffled already
-        validation_data=held_out,
-        callbacks=_callbacks(options, title, logs, held_out is not None),
-        verbose=0,
+    shown = progress.Epochs(title)
+    try:
+        with dataset.broken_files_named():
+            history = network.fit(
+                batches,
+                epochs=options.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,  # shuffled already
+                validation_data=held_out,
+                callbacks=[shown, *_callbacks(options, logs, held_out is not None)],
+                verbose=0,
+            ).history
+    finally:
+        shown.close()
+    _require_numbers(network, history, title, options)
+    return history
+
+
+def _require_numbers(network, history, title, options):
+    """Raises FloatingPointError where the loss or a weight is not a finite number."""
+    for name in ("loss", "val_loss"):
+        for epoch, value in enumerate(history.get(name, ()), start=1):
+            if not np.isfinite(value):
+                raise FloatingPointError(_diverged(title, name, epoch, options))
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        epoch = len(history["loss"])
+        raise FloatingPointError(_diverged(title, "a weight", epoch, options))
+
+
+def _diverged(title, what, epoch, options):
+    return (
+        f"{title}: {what} is not a number in epoch {epoch}. "
+        f"Lower train.learning_rate, which is {options.learning_rate:g}"
     )
-    return history.history
 
 
 def compile_model(recipe, network, tasks, steps_per_epoch):
@@ -196,8 +239,8 @@ def compile_model(recipe, network, tasks, steps_per_epoch):
     )
 
 
-def _callbacks(options, title, logs, has_valid):
-    found = [progress.Epochs(title), keras.callbacks.TerminateOnNaN()]
+def _callbacks(options, logs, has_valid):
+    found = [keras.callbacks.TerminateOnNaN()]
     if has_valid:
         found.append(
             keras.callbacks.EarlyStopping(

@@ -79,3 +79,42 @@ def trained(recipe, rows, tmp_path_factory):
 def rng():
     """Random numbers, the same in every test."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def exported(trained, rows, tmp_path_factory):
+    """`trained` as a SavedModel, proved on its test rows: (path, what was found)."""
+    from mmkeras import export
+
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "3").mkdir()  # a version that was there before
+    return export.saved_model(trained, folder, rows.split("test"), log=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def two_targets(digits_csv, tmp_path_factory):
+    """A run of texts and pictures with the targets `label` and `parity`; its rows."""
+    import csv
+
+    from mmkeras import train
+
+    with open(digits_csv, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    path = digits_csv.parent / "two_targets.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*lines[0], "parity"])
+        writer.writeheader()
+        for line in lines:
+            parity = "odd" if int(line["label"]) % 2 else "even"
+            writer.writerow({**line, "parity": parity})
+    plain = tiny(path, "train.epochs=1")
+    data = plain.data.model_dump()
+    del data["inputs"]["audio"]
+    data["targets"]["parity"] = "classification"
+    branches = {name: plain.branches[name] for name in ("text", "image")}
+    recipe = config.parse(
+        plain.model_dump(by_alias=True) | {"data": data, "branches": branches}
+    )
+    rows = manifest.read(recipe.data).head(40)
+    folder = tmp_path_factory.mktemp("run") / "two_targets"
+    return train.fit(recipe, rows, folder=folder, log=lambda _: None), rows

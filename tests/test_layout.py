@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmkeras import families
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mmkeras"
 
@@ -110,6 +112,12 @@ def test_sizes_and_names():
             if isinstance(node, ast.FunctionDef):
                 size = node.end_lineno - node.lineno + 1
                 assert size <= 50, f"{path.name}: {node.name} has {size} lines"
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_seven_options_at_most(family):
+    for kind, options in families.kinds(family).items():
+        assert len(options.model_fields) <= 7, kind
 
 
 def test_importing_the_package_imports_no_tensorflow():

@@ -1,5 +1,6 @@
 """Tasks, one file each: target, head, losses, metrics, decode."""
 
+from mmkeras.manifest import ManifestError
 from mmkeras.tasks.classification import Classification
 
 TASKS = {"classification": Classification}
@@ -14,9 +15,15 @@ def make(targets, labels):
 
     Returns:
         {column: task}.
+
+    Raises:
+        ManifestError: labels that the task cannot work with; names the column.
     """
     made = {}
     for name, choice in targets.items():
         options = {key: value for key, value in choice.items() if key != "kind"}
-        made[name] = TASKS[choice["kind"]](labels[name], **options)
+        try:
+            made[name] = TASKS[choice["kind"]](labels[name], **options)
+        except ValueError as error:
+            raise ManifestError(f"target `{name}`: {error}") from error
     return made

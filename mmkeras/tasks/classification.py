@@ -15,12 +15,16 @@ class Classification:
         labels: the classes, list of str; their order is the order of the outputs.
         label_smoothing: share of the target's probability spread over all classes,
             in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
+
+    Raises:
+        ValueError: fewer than two labels.
     """
 
     def __init__(self, labels, *, label_smoothing: Fraction = 0.0):
         if len(labels) < 2:
             raise ValueError(
-                f"classification needs two labels or more, the train split has {labels}"
+                "classification needs two labels or more, the usable rows of the train "
+                f"split have {labels}"
             )
         self.labels = list(labels)
         self.label_smoothing = label_smoothing

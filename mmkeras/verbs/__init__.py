@@ -5,8 +5,18 @@ imports what it needs, does the work and gives an `Answer`; `extra` are the argu
 the parser did not know.
 """
 
+import logging
+import os
+import re
 import sys
+import tempfile
+import textwrap
 from typing import NamedTuple
+
+# What TensorFlow says at every start on a machine without a GPU.
+BANNERS = re.compile(
+    r"before absl::InitializeLog|^I0000 |cuda drivers|failed call to cuInit"
+)
 
 
 class UsageError(ValueError):
@@ -57,15 +67,72 @@ def set_argument(parser):
     )
 
 
-def scores_text(run, metrics):
+def scores_text(run, rows, metrics):
     """The scores of each split for people, and the verdict on fusion."""
     from mmkeras import evaluate
 
-    lines = []
+    blocks = []
     for split, judged in metrics.items():
-        lines.append(f"{split}: {judged['rows']} rows, {evaluate.plain(judged)}")
-        for name, scores in judged.get("baselines", {}).items():
-            lines.append(f"  {name.replace('_', ' ')}: {evaluate.plain(scores)}")
+        block = aligned(evaluate.table(split, judged))
         if sentence := evaluate.verdict(judged):
-            lines.append(f"  {sentence}")
-    return "\n".join([*lines, f"report: {run.report_html}"])
+            block += "\n" + wrapped(sentence)
+        blocks.append(block)
+    report = evaluate.place(run, rows).report_html
+    return "\n\n".join([*blocks, f"report: {report}"])
+
+
+def aligned(lines):
+    """Rows of cells as text: the first column to the left, the others to the right.
+
+    >>> print(aligned([["split", "accuracy"], ["test", "0.9"]]))
+    split  accuracy
+    test        0.9
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [cells[0].ljust(widths[0])]
+            + [
+                cell.rjust(width)
+                for cell, width in zip(cells[1:], widths[1:], strict=True)
+            ]
+        ).rstrip()
+        for cells in lines
+    )
+
+
+def wrapped(text, indent=""):
+    """A paragraph in lines of at most 80 characters."""
+    return textwrap.fill(
+        text,
+        80,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def quiet():
+    """Imports Keras and TensorFlow without the lines that say nothing to a user."""
+    kept = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+    stderr = os.dup(2)
+    try:
+        # TensorFlow's C++ writes its banners before it reads TF_CPP_MIN_LOG_LEVEL, so
+        # they can only be taken from the descriptor. All other lines go on to stderr.
+        sys.stderr.flush()
+        os.dup2(kept.fileno(), 2)
+        import keras
+
+        keras.distribution.list_devices()  # where CUDA is looked for, and missed
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        kept.seek(0)
+        sys.stderr.writelines(line for line in kept if not BANNERS.search(line))
+        kept.close()
+    # One model after another is asked; that each is traced is no fault.
+    logging.getLogger("tensorflow").addFilter(
+        lambda record: "triggered tf.function retracing" not in str(record.msg)
+    )

@@ -15,9 +15,10 @@ def arguments(parser):
 def run(options, extra):
     """Judges."""
     verbs.no_more(extra)
+    verbs.quiet()
     from mmkeras import evaluate, run
 
     trained = run.open_folder(options.run_folder)
     rows = run.read_rows(trained, options.manifest)
     metrics = evaluate.report(trained, rows, (options.split,), log=verbs.log)
-    return verbs.Answer(metrics, verbs.scores_text(trained, metrics))
+    return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))

@@ -16,6 +16,7 @@ def arguments(parser):
 def run(options, extra):
     """Exports and proves."""
     verbs.no_more(extra)
+    verbs.quiet()
     from mmkeras import export, run
 
     trained = run.open_folder(options.run_folder)
@@ -26,10 +27,12 @@ def run(options, extra):
         rows = None
     folder = options.folder or trained.export
     path, found = export.saved_model(trained, folder, rows, log=verbs.log)
-    text = str(path)
+    text = f"{path}\n"
     if found["rows"]:
         text += (
-            f"\n{found['rows']} test rows answered by a process that has only "
-            f"TensorFlow: at most {found['max_difference']:.1e} from the trained model"
+            f"{found['rows']} test rows answered by a process that has only "
+            f"TensorFlow:\nat most {found['max_difference']:.1e} from the trained model"
         )
+    else:
+        text += "its answers were not compared: there is no test row that can be read"
     return verbs.Answer({"path": str(path), **found}, text)

@@ -6,10 +6,9 @@ inputs left out are missing. Many: `--manifest rows.csv`; the answers are CSV.
 
 import csv
 import io
-import json
 from pathlib import Path
 
-from mmkeras import verbs
+from mmkeras import families, verbs
 
 
 def arguments(parser):
@@ -20,33 +19,34 @@ def arguments(parser):
 
 def run(options, extra):
     """Asks the model."""
+    verbs.quiet()
     from mmkeras import export
 
-    source, names, labels = _open(options.source)
+    source, labels, names = _open(options.source)
     if options.manifest:
         verbs.no_more(extra)
-        ids, columns = _manifest_columns(options.manifest, names)
+        ids, columns = _manifest_columns(options.manifest, source, names)
     else:
         ids, columns = [""], _one_row(extra, names)
     answers = export.answer(source, columns)
-    rows = [_row(answers, at, ids[at], labels) for at in range(len(ids))]
+    rows = [
+        _row(answers, at, ids[at], labels, list(map(_input, names)))
+        for at in range(len(ids))
+    ]
     if options.manifest:
         return verbs.Answer(rows, _csv(rows))
     return verbs.Answer(rows[0], _text(rows[0]))
 
 
 def _open(source):
-    """(what `export.answer` takes, served names, {target: labels})."""
-    from mmkeras import export
+    """(what `export.answer` takes, {target: labels}, served names)."""
+    from mmkeras import export, run
 
     folder = export.newest(source)
     if folder:
-        labels = json.loads((folder / "assets.extra" / "labels.json").read_text())
-        return folder, export.served_names(folder), labels
-    from mmkeras import run
-
+        return folder, *export.assets(folder)
     trained = run.open_folder(source)
-    return trained, [spec.name for spec in export.signature(trained)], trained.labels
+    return trained, trained.labels, [spec.name for spec in export.signature(trained)]
 
 
 def _input(served):
@@ -56,14 +56,19 @@ def _input(served):
 def _one_row(extra, names):
     """{served name: [bytes]} from `--input value` pairs."""
     known = {f"--{_input(served)}": served for served in names}
-    given = {}
-    for option, value in zip(extra[::2], [*extra[1::2], None], strict=False):
-        option, equals, joined = option.partition("=")
-        if option not in known or (value is None and not equals):
+    given, left = {}, list(extra)
+    while left:
+        option, equals, value = left.pop(0).partition("=")
+        if option not in known:
+            hint = families.nearest(option, known)
             raise verbs.UsageError(
-                f"`{option}`: give a value to each of {', '.join(known)}"
+                f"no input `{option}`. The model takes {', '.join(known)}{hint}"
             )
-        given[known[option]] = joined if equals else value
+        if not equals and not left:
+            raise verbs.UsageError(f"`{option}` needs a value after it")
+        if known[option] in given:
+            raise verbs.UsageError(f"`{option}` is given twice")
+        given[known[option]] = value if equals else left.pop(0)
     if not given:
         raise verbs.UsageError(
             f"nothing to answer: give --manifest, or {', '.join(known)}"
@@ -82,11 +87,17 @@ def _content(served, value):
     return Path(value).read_bytes()
 
 
-def _manifest_columns(path, names):
+def _manifest_columns(path, source, names):
     from mmkeras import config, manifest
 
-    kinds = {_input(s): "image" if s.endswith("_bytes") else "text" for s in names}
-    data = config.Data(manifest=path, inputs=kinds, targets={})
+    if isinstance(source, Path):
+        inputs = {
+            _input(served): "image" if served.endswith("_bytes") else "text"
+            for served in names
+        }
+        data = config.Data(manifest=path, inputs=inputs, targets={})
+    else:
+        data = source.recipe.data.model_copy(update={"manifest": path})
     rows = manifest.read(data, targets_required=False)
     if rows.rejected:
         listed = "\n".join(f"  {row}" for row in rows.rejected[:10])
@@ -100,18 +111,31 @@ def _manifest_columns(path, names):
     return rows.ids, columns
 
 
-def _row(answers, at, identity, labels):
-    """One row's answer, its probabilities by label."""
+def _row(answers, at, identity, labels, inputs):
+    """One row's answer: probabilities by label, presence by input."""
     row = {"id": identity} if identity else {}
-    for key, values in answers.items():
-        value = values[at]
+    for key in sorted(answers, key=_rank):
+        value = answers[key][at]
         if key.endswith("probabilities"):
             target = key.removesuffix("probabilities").rstrip("_")
             names = labels[target] if target else next(iter(labels.values()))
             row[key] = dict(zip(names, value.tolist(), strict=True))
+        elif key == "present":
+            row[key] = dict(zip(inputs, value.tolist(), strict=True))
         else:
             row[key] = value.decode() if isinstance(value, bytes) else value.tolist()
     return row
+
+
+def _rank(key):
+    """The label first, what went wrong last."""
+    ends = ("label", "probability", "probabilities", "present", "error")
+    target, _, end = key.rpartition("_")
+    return (end in ends[3:], target, ends.index(end) if end in ends else len(ends))
+
+
+def _missing(row):
+    return " ".join(name for name, present in row["present"].items() if not present)
 
 
 def _text(row):
@@ -120,16 +144,27 @@ def _text(row):
         if key.endswith("probabilities"):
             ranked = sorted(value.items(), key=lambda pair: -pair[1])[:5]
             value = ", ".join(f"{label} {share:.4f}" for label, share in ranked)
+        elif key == "present":
+            key, value = "missing", _missing(row)
+        elif isinstance(value, float):
+            value = f"{value:.4f}"
         if value != "":
-            lines.append(f"{key}: {value}")
-    return "\n".join(lines)
+            lines.append([key, value])
+    width = max(len(key) for key, _ in lines)
+    return "\n".join(f"{key:{width}}  {value}" for key, value in lines)
 
 
 def _csv(rows):
-    plain = [
-        {key: value for key, value in row.items() if not isinstance(value, dict)}
-        for row in rows
-    ]
+    plain = []
+    for row in rows:
+        cells = {**row, "present": _missing(row)}
+        plain.append(
+            {
+                "missing" if key == "present" else key: cell
+                for key, cell in cells.items()
+                if not key.endswith("probabilities")
+            }
+        )
     text = io.StringIO()
     writer = csv.DictWriter(text, plain[0], lineterminator="\n")
     writer.writeheader()

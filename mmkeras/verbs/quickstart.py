@@ -30,6 +30,7 @@ def run(options, extra):
     folder = Path(options.folder) / (options.lesson + "_quick" * options.quick)
     verbs.log(f"lesson {options.lesson}: writing the digits to {folder / 'data'}")
     recipe, rows = _data(folder / "data", options)
+    verbs.quiet()
     from mmkeras import evaluate, export, run, train
 
     trained = train.fit(recipe, rows, folder=run.free(folder / "run"), log=verbs.log)
@@ -88,32 +89,37 @@ def _told(test, row, answer):
 
 
 def _text(content):
-    accuracy = "   ".join(
-        f"{name.replace('_', ' ')} {100 * value:.1f} %"
-        for name, value in content["accuracy"].items()
+    accuracy = verbs.aligned(
+        [
+            [f"    {name.replace('_', ' ')}", f"{100 * value:.1f} %"]
+            for name, value in content["accuracy"].items()
+        ]
     )
-    answers = "\n".join(
-        "    "
-        + ", ".join(
-            f"{name} {cell or '(missing)'}" for name, cell in one["sent"].items()
-        )
-        + f" -> {one['label']} ({100 * one['probability']:.1f} %), "
-        + f"truth {', '.join(one['truth'].values())}"
-        for one in content["answers"]
-    )
-    parent = Path(content["export"]).parent.resolve()
+    answers = "\n".join(f"    {_answer(one)}" for one in content["answers"])
+    parent = Path(content["export"]).parent
     return f"""
 Done in {content["seconds"]:.0f} s: {content["lesson"]} digits from CSV to served model.
 
-  test accuracy   {accuracy}
-  {content["verdict"]}
+  accuracy on the test rows
+{accuracy}
+{verbs.wrapped(content["verdict"], "  ")}
 
   {content["rows_proved"]} test rows, as raw text and bytes, answered by a fresh process
-  that imports only tensorflow: max difference {content["max_difference"]:.1e}.
+  that imports only tensorflow: max difference {content["max_difference"]:.1e}
 {answers}
 
   report   {content["report"]}
   model    {content["export"]}
   serve    docker run -p 8501:8501 -e MODEL_NAME=digits \\
-             -v {parent}:/models/digits tensorflow/serving
+             -v "{parent.resolve()}":/models/digits tensorflow/serving
   ask      mmkeras predict {parent} --text seven"""
+
+
+def _answer(one):
+    """`seven + image + audio -> 7 (98.1 %), truth 7`."""
+    sent = [
+        cell if name == "text" else name for name, cell in one["sent"].items() if cell
+    ]
+    truth = ", ".join(one["truth"].values())
+    share = f"{100 * one['probability']:.1f} %"
+    return f"{' + '.join(sent)} -> {one['label']} ({share}), truth {truth}"

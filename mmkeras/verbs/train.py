@@ -27,9 +27,10 @@ def run(options, extra):
     rows = manifest.read(recipe.data, seed=recipe.train.seed)
     if options.quick:
         recipe, rows = config.quick(recipe), rows.head(100)
+    verbs.quiet()
     from mmkeras import evaluate, run, train
 
     folder = options.folder or run.free(Path("runs") / recipe.name)
     trained = train.fit(recipe, rows, folder=folder, log=verbs.log)
     metrics = evaluate.report(trained, rows, log=verbs.log)
-    return verbs.Answer(metrics, verbs.scores_text(trained, metrics))
+    return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
