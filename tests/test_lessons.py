@@ -28,7 +28,7 @@ def test_redundant_fusion_beats_the_best_modality(tmp_path):
 
 
 def test_synergy_is_chance_alone_and_learned_together(tmp_path):
-    alone, fused = accuracies("synergy", tmp_path, 4000, "train.epochs=12")
+    alone, fused = accuracies("synergy", tmp_path, 4000, "train.patience=6")
     for name, accuracy in alone.items():
         assert accuracy == pytest.approx(0.10, abs=0.04), name
     assert fused >= 0.93

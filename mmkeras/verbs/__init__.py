@@ -132,7 +132,9 @@ def quiet():
         kept.seek(0)
         sys.stderr.writelines(line for line in kept if not BANNERS.search(line))
         kept.close()
+    logging.getLogger("tensorflow").addFilter(_no_retracing)
+
+
+def _no_retracing(record):
     # One model after another is asked; that each is traced is no fault.
-    logging.getLogger("tensorflow").addFilter(
-        lambda record: "triggered tf.function retracing" not in str(record.msg)
-    )
+    return "triggered tf.function retracing" not in str(record.msg)
