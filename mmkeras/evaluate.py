@@ -70,7 +70,7 @@ def place(run, rows):
     """
     if rows.path.resolve() == Path(run.recipe.data.manifest).resolve():
         return run
-    return Run(run.folder / "judged" / rows.path.stem)
+    return Run(run.judged / rows.path.stem)
 
 
 def judge(run, rows, *, log=print):

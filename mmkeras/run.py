@@ -36,6 +36,7 @@ class Run:
         self.rejected_csv = self.folder / "rejected.csv"
         self.card = self.folder / "README.md"
         self.export = self.folder / "export"
+        self.judged = self.folder / "judged"  # what other manifests gave
 
     def __repr__(self):
         return f"Run({str(self.folder)!r})"
