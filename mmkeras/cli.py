@@ -54,7 +54,6 @@ def main(arguments=None):
         return _no_verb(name, arguments)
     # TensorFlow reads these when it is imported: warnings and worse, no banners.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     verb = importlib.import_module(f"mmkeras.verbs.{name}")
     options, extra = _verb_parser(name, verb).parse_known_args(arguments[1:])
     return _guarded(name, verb, options, extra)

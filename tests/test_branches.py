@@ -127,11 +127,11 @@ def test_pretrained_is_frozen_unless_told(kind, branches):
 def test_pretrained_takes_a_local_file(branches, tmp_path, rng):
     first = branches("image", "vgg16")
     path = tmp_path / "vgg16_notop.weights.h5"
-    first.get_layer("vgg16").save_weights(path)
+    first.get_layer("it_backbone").get_layer("vgg16").save_weights(path)
     again = BRANCHES["image"]["vgg16"]("it", size=32, weights=str(path), units=8)
     np.testing.assert_array_equal(
-        again.get_layer("vgg16").get_weights()[0],
-        first.get_layer("vgg16").get_weights()[0],
+        again.get_layer("it_backbone").get_layer("vgg16").get_weights()[0],
+        first.get_layer("it_backbone").get_layer("vgg16").get_weights()[0],
     )
 
 
@@ -156,12 +156,13 @@ def test_vgg16_sees_bgr_with_the_mean_taken_away(branches):
     pixels = np.zeros((1, 32, 32, 3), "float32")
     pixels[..., 0] = 1.0  # red
     expected = keras.applications.vgg16.preprocess_input(255 * pixels.copy())
-    backbone = branch.get_layer("vgg16")
+    backbone = branch.get_layer("it_backbone").get_layer("vgg16")
     features = backbone(expected, training=False)
     patches = np.array(features).reshape(1, -1, 512)
-    dense = branch.get_layer("it_units")
+    rest = branch.get_layer("it_rest")
+    dense = rest.get_layer("it_units")
     tokens = keras.activations.gelu(
-        dense(patches) + branch.get_layer("it_positions").table
+        dense(patches) + rest.get_layer("it_positions").table
     )
     ours = branch({"it": pixels, "it_present": np.array([True])})["tokens"]
     np.testing.assert_allclose(ours, tokens, rtol=1e-4, atol=1e-5)

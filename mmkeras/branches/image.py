@@ -12,6 +12,7 @@ from keras import ops
 from pydantic import PositiveInt
 
 from mmkeras import layers
+from mmkeras.branches import pretrained
 from mmkeras.families import Fraction
 
 
@@ -62,7 +63,11 @@ def cnn(
             )(features)
         features = keras.layers.MaxPooling2D(name=f"{name}_pool{block}")(features)
     features = keras.layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
-    return _patches(name, inputs, features, units)
+    corridor = {
+        "tokens": _tokens(name, features, units),
+        "mask": _seen(name, inputs, features),
+    }
+    return keras.Model(inputs, corridor, name=f"{name}_branch")
 
 
 def vgg16(
@@ -70,7 +75,7 @@ def vgg16(
     *,
     size,
     weights: str | None = "imagenet",
-    trainable: bool = False,
+    trainable: bool | Fraction | str = False,
     units: PositiveInt = 64,
 ):
     """VGG16 without its top (Simonyan and Zisserman 2015, arXiv 1409.1556).
@@ -79,7 +84,9 @@ def vgg16(
         name: of the input.
         size: pixels a side, at least 32; ImageNet's weights were made at 224.
         weights: `imagenet`, none (`null` in a recipe), or the path of a local file.
-        trainable: False freezes the backbone.
+        trainable: False freezes the backbone, True trains it; a share in [0, 1) trains
+            that share of its layers from the output's end, a name the layer of that
+            name and all after it.
         units: size of a token.
     """
     return _pretrained(keras.applications.VGG16, name, size, weights, trainable, units)
@@ -90,7 +97,7 @@ def resnet50(
     *,
     size,
     weights: str | None = "imagenet",
-    trainable: bool = False,
+    trainable: bool | Fraction | str = False,
     units: PositiveInt = 64,
 ):
     """ResNet-50 without its top (He et al. 2016, arXiv 1512.03385).
@@ -99,7 +106,9 @@ def resnet50(
         name: of the input.
         size: pixels a side, at least 32; ImageNet's weights were made at 224.
         weights: `imagenet`, none (`null` in a recipe), or the path of a local file.
-        trainable: False freezes the backbone.
+        trainable: False freezes the backbone, True trains it; a share in [0, 1) trains
+            that share of its layers from the output's end, a name the layer of that
+            name and all after it.
         units: size of a token.
     """
     return _pretrained(
@@ -112,7 +121,7 @@ def efficientnet(
     *,
     size,
     weights: str | None = "imagenet",
-    trainable: bool = False,
+    trainable: bool | Fraction | str = False,
     units: PositiveInt = 64,
 ):
     """EfficientNetV2-B0 without its top (Tan and Le 2021, arXiv 2104.00298).
@@ -121,7 +130,9 @@ def efficientnet(
         name: of the input.
         size: pixels a side, at least 32; ImageNet's weights were made at 224.
         weights: `imagenet`, none (`null` in a recipe), or the path of a local file.
-        trainable: False freezes the backbone.
+        trainable: False freezes the backbone, True trains it; a share in [0, 1) trains
+            that share of its layers from the output's end, a name the layer of that
+            name and all after it.
         units: size of a token.
     """
     return _pretrained(
@@ -138,11 +149,20 @@ def _pretrained(application, name, size, weights, trainable, units):
         )
     inputs = _inputs(name, size)
     backbone = _load(application, size, weights)
-    backbone.trainable = trainable
-    pixels = _prepare(application, inputs[name])
+    pretrained.freeze(backbone, trainable)
+    frozen = not backbone.trainable_weights
     # training=False keeps a frozen backbone's batch statistics as they were learned.
-    features = backbone(pixels, training=None if trainable else False)
-    return _patches(name, inputs, features, units)
+    features = backbone(
+        _prepare(application, inputs[name]), training=False if frozen else None
+    )
+    key = f"{name}_features"  # (batch, height, width, channels)
+    return pretrained.branch(
+        name,
+        inputs,
+        {key: features},
+        tokens=lambda given: _tokens(name, given[key], units),
+        mask=lambda given: _seen(name, given, given[key]),
+    )
 
 
 def _load(application, size, weights):
@@ -183,16 +203,20 @@ def _inputs(name, size):
     }
 
 
-def _patches(name, inputs, features, units):
-    """Feature map (batch, height, width, channels) -> corridor, one token a patch."""
+def _tokens(name, features, units):
+    """Feature map (batch, height, width, channels) -> (batch, patches, units)."""
     height, width, channels = features.shape[1:]
     patches = ops.reshape(features, (-1, height * width, channels))
     tokens = keras.layers.Dense(units, name=f"{name}_units")(patches)
     tokens = layers.Positions(name=f"{name}_positions")(tokens)
-    tokens = keras.layers.Activation("gelu", name=f"{name}_gelu")(tokens)
+    return keras.layers.Activation("gelu", name=f"{name}_gelu")(tokens)
+
+
+def _seen(name, inputs, features):
+    """All patches of the pictures that are there, (batch, patches) bool."""
+    height, width = features.shape[1:3]
     seen = inputs[f"{name}_present"][:, None]
-    mask = ops.logical_and(seen, ops.ones((1, height * width), dtype="bool"))
-    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
+    return ops.logical_and(seen, ops.ones((1, height * width), dtype="bool"))
 
 
 IMAGE = {
