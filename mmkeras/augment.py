@@ -4,27 +4,32 @@ The same (seed, epoch, row) gives the same change, whatever batch the row stands
 and whether or not the run was interrupted.
 """
 
+import functools
+
 import tensorflow as tf
 
-UNKNOWN = 1  # the id of an unknown word, see `modalities.text`
+UNKNOWN, PADDING = 1, 0  # ids of `modalities.text`
 
 
-def changes(options, inputs):
+def changes(options, inputs, words=None):
     """The function that changes a batch as a recipe says, or None for no change.
 
     Args:
         options: the `augment` section of a recipe.
         inputs: {input: kind} of the model at hand.
+        words: {input: (id of the unknown word, ids that are no words)} of texts whose
+            ids are not those of `modalities.text`.
 
     Returns:
         ({key: (batch, ...)}, seeds (batch, 2) int32) -> the same keys and shapes.
     """
     steps = []
     for name, kind in sorted(inputs.items()):
-        step, option, off = STEPS[kind]
-        amount = getattr(options, option)
-        if amount != off:
-            steps.append((step, name, amount))
+        if name in touched(options, {name: kind}):
+            step, option, _ = STEPS[kind]
+            if kind == "text" and words and name in words:
+                step = functools.partial(step, words=words[name])
+            steps.append((step, name, getattr(options, option)))
     if options.modality_dropout and len(inputs) > 1:
         steps.append((drop_modalities, sorted(inputs), options.modality_dropout))
     if not steps:
@@ -37,6 +42,20 @@ def changes(options, inputs):
         return tensors
 
     return change
+
+
+def touched(options, inputs):
+    """The inputs whose content is changed, a set; hiding them whole does not count.
+
+    Args:
+        options: the `augment` section of a recipe.
+        inputs: {input: kind}.
+    """
+    return {
+        name
+        for name, kind in inputs.items()
+        if kind in STEPS and getattr(options, STEPS[kind][1]) != STEPS[kind][2]
+    }
 
 
 def uniform(seeds, count):
@@ -91,11 +110,13 @@ def add_noise(tensors, name, least_snr_db, seeds):
     return {**tensors, name: noisy}
 
 
-def drop_words(tensors, name, share, seeds):
+def drop_words(tensors, name, share, seeds, words=(UNKNOWN, (PADDING,))):
     """Turns words into the unknown word, each with this chance; padding stays."""
-    ids = tensors[name]  # (batch, length)
-    dropped = (uniform(seeds, ids.shape[1]) < share) & (ids != 0)
-    return {**tensors, name: tf.where(dropped, UNKNOWN, ids)}
+    ids, (unknown, specials) = tensors[name], words  # (batch, length)
+    dropped = uniform(seeds, ids.shape[1]) < share
+    for special in specials:
+        dropped &= ids != special
+    return {**tensors, name: tf.where(dropped, unknown, ids)}
 
 
 def drop_modalities(tensors, names, share, seeds):

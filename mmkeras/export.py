@@ -1,6 +1,7 @@
 """A run as a SavedModel that answers raw texts, image bytes and WAV bytes."""
 
 import base64
+import importlib
 import json
 import os
 import shutil
@@ -132,6 +133,8 @@ def answer(source, columns, batch_size=64):
         {output name: (rows, ...) array}.
     """
     if isinstance(source, str | Path):
+        for package in _read_extra(source, "packages.json"):
+            importlib.import_module(package)  # brings operations of the graph
         loaded = tf.saved_model.load(str(source))
         serve = loaded.signatures["serving_default"]
         call = lambda part: serve(**part)  # noqa: E731
@@ -172,17 +175,19 @@ def assets(folder):
     Raises:
         FileNotFoundError: a SavedModel that mmkeras did not write.
     """
-    extra = Path(folder) / "assets.extra"
-    try:
-        labels, served = (
-            json.loads((extra / name).read_text(encoding="utf-8"))
-            for name in ("labels.json", "inputs.json")
-        )
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{folder} is not an export of mmkeras: no {error.filename}"
-        ) from None
-    return labels, served
+    return _read_extra(folder, "labels.json"), _read_extra(folder, "inputs.json")
+
+
+def packages(run):
+    """Names of the packages whose operations the served graph has, sorted."""
+    return sorted({name for each in run.decoders.values() for name in each.packages})
+
+
+def _read_extra(folder, name):
+    file = Path(folder) / "assets.extra" / name
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} is not an export of mmkeras: no {file}")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _readable(run, rows, log):
@@ -214,11 +219,16 @@ def _write(run, target):
     extra.mkdir(exist_ok=True)
     run.write_json(extra / "labels.json", run.labels)
     run.write_json(extra / "inputs.json", [spec.name for spec in signature(run)])
+    run.write_json(extra / "packages.json", packages(run))
 
 
 def _prove(run, target, rows, work):
     """Runs `proof` on the exported folder; see `saved_model` for errors."""
-    request = {"model": str(target), "signature": [s.name for s in signature(run)]}
+    request = {
+        "model": str(target),
+        "packages": packages(run),
+        "signature": [spec.name for spec in signature(run)],
+    }
     if rows is not None:
         columns = raw_columns(run, rows)
         request["columns"] = {

@@ -52,7 +52,7 @@ FAMILIES = {
     "branches.text": ("branches/text.py", "TEXT"),
     "branches.image": ("branches/image.py", "IMAGE"),
     "branches.audio": ("branches/audio.py", "AUDIO"),
-    "fusion": ("fusion.py", "FUSIONS"),
+    "fusion": ("fusion/__init__.py", "FUSIONS"),
     "tasks": ("tasks/__init__.py", "TASKS"),
 }
 

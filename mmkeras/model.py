@@ -1,9 +1,10 @@
 """Branches + fusion + heads -> one functional keras.Model: the house on one page."""
 
 import keras
+from keras import ops
 
-from mmkeras import layers
-from mmkeras.branches import BRANCHES
+from mmkeras import balance, layers
+from mmkeras.branches import BRANCHES, pretrained
 from mmkeras.config import RecipeError
 from mmkeras.fusion import FUSIONS
 
@@ -11,8 +12,12 @@ from mmkeras.fusion import FUSIONS
 def build(recipe, decoders, tasks):
     """The model of a recipe.
 
+    Where branches have a pretrained backbone, the model is those backbones and, as the
+    layer `core`, all the rest: so `features` can run a frozen backbone once a file. A
+    balanced model has a `core` too, which has the heads of single modalities.
+
     Args:
-        recipe: a `config.Recipe`.
+        recipe: a `recipe.Recipe`.
         decoders: {input: decoder}; only these inputs become branches.
         tasks: {target: task}.
 
@@ -22,6 +27,7 @@ def build(recipe, decoders, tasks):
     Raises:
         RecipeError: options that do not fit each other; names the section.
         FileNotFoundError: weights that are not there.
+        ImportError: a package that a branch needs is not installed.
     """
     branches = {
         name: _branch(
@@ -29,30 +35,110 @@ def build(recipe, decoders, tasks):
         )
         for name, decoder in decoders.items()
     }
-    inputs, corridors = {}, {}
+    backbones, rests = {}, {}
     for name, branch in branches.items():
-        own = {
-            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-            for key, tensor in branch.input.items()
-        }
-        corridor = branch(own)
-        tokens, mask = layers.MissingToken(name=f"{name}_missing")(
-            corridor["tokens"], corridor["mask"]
-        )
-        corridors[name] = {"tokens": tokens, "mask": mask}
-        inputs |= own
+        backbone, rests[name] = pretrained.parts(branch)
+        if backbone:
+            backbones[name] = backbone
     kind, options = _split(recipe.fusion)
     fuse = _bind("fusion", FUSIONS[kind], name="fusion", **options)
+    alone = recipe.train.balance != "none" and len(branches) > 1
+    split = bool(backbones) or alone
+    core = _core(rests, fuse, tasks, alone, name="core" if split else "mmkeras")
+    if not split:
+        return core
+    inputs = {
+        key: _input(key, tensor)
+        for branch in branches.values()
+        for key, tensor in branch.input.items()
+    }
+    outputs = joined(core, backbones, inputs)
+    outputs = {target: outputs[target] for target in tasks}
+    return keras.Model(inputs, outputs, name="mmkeras")
+
+
+def parts(network):
+    """What `build` made of backbones and the rest.
+
+    Returns:
+        (the model from features to outputs, {input: backbone}); the model itself and
+        {} where no branch is pretrained.
+    """
+    backbones = {
+        layer.name.removesuffix("_backbone"): layer
+        for layer in network.layers
+        if layer.name.endswith("_backbone")
+    }
+    core = {layer.name: layer for layer in network.layers}.get("core", network)
+    return core, backbones
+
+
+def joined(core, backbones, given):
+    """The outputs of a core on backbones.
+
+    Args:
+        core: see `parts`.
+        backbones: {input: backbone}; those left out are expected among `given`.
+        given: {key: tensor}: of the decoders, or features of a backbone left out.
+    """
+    for backbone in backbones.values():
+        given = {**given, **backbone({key: given[key] for key in backbone.input})}
+    return core({key: given[key] for key in core.input})
+
+
+def _core(rests, fuse, tasks, alone, name):
+    """From what the rest of every branch takes to the outputs, a `keras.Model`."""
+    inputs, corridors = {}, {}
+    for own, rest in rests.items():
+        given = {key: _input(key, tensor) for key, tensor in rest.input.items()}
+        corridor = rest(given)
+        tokens, mask = layers.MissingToken(name=f"{own}_missing")(
+            corridor["tokens"], corridor["mask"]
+        )
+        corridors[own] = {"tokens": tokens, "mask": mask}
+        inputs |= given
     fused = fuse(corridors)
-    outputs = {name: task.head(fused, name) for name, task in tasks.items()}
+    present = {own: inputs[f"{own}_present"] for own in rests}
+    outputs = {
+        target: _head(task, fused, present, target) for target, task in tasks.items()
+    }
+    if alone:
+        outputs |= _heads_alone(corridors, tasks)
     # Keras refuses two layers of one name, as a target called `fusion` would make.
-    return _bind("data", keras.Model, inputs=inputs, outputs=outputs, name="mmkeras")
+    return _bind("data", keras.Model, inputs=inputs, outputs=outputs, name=name)
+
+
+def _heads_alone(corridors, tasks):
+    """One head an input and target, see `balance`."""
+    vectors = FUSIONS["late"](name="alone")(corridors)
+    heads = {}
+    for own, vector in vectors.items():
+        for target, task in tasks.items():
+            key = balance.head_name(target, own)
+            heads[key] = task.head(vector, key)
+    return heads
+
+
+def _head(task, fused, present, target):
+    """A head on the fused vector, or the mean of one head a modality (`late`)."""
+    if not isinstance(fused, dict):
+        return task.head(fused, target)
+    names = list(fused)
+    each = [task.head(fused[name], f"{target}_{name}") for name in names]
+    seen = [present[name][:, None] for name in names]
+    return layers.MeanOfPresent(name=target, dtype="float32")(
+        ops.stack(each, axis=1), ops.concatenate(seen, axis=1)
+    )
 
 
 def _branch(name, modality, choice, decoder):
     kind, options = _split(choice)
     make = BRANCHES[modality][kind]
     return _bind(f"branches.{name}", make, name=name, **decoder.geometry, **options)
+
+
+def _input(key, tensor):
+    return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
 
 
 def _split(choice):

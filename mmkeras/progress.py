@@ -43,17 +43,22 @@ def bar(title, total):
 
 
 class Epochs(keras.callbacks.Callback):
-    """One line an epoch: loss, metrics, seconds; a bar of its steps on a terminal."""
+    """One line an epoch: loss, metrics, seconds; a bar of its steps on a terminal.
 
-    def __init__(self, title):
+    Args:
+        title: what is fitted.
+        epochs: of the whole fit, which may have several phases.
+    """
+
+    def __init__(self, title, epochs):
         super().__init__()
-        self.title = title
+        self.title, self.epochs = title, epochs
         self.bars = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock and the bar."""
         self.began = time.perf_counter()
-        self.label = f"{self.title}  epoch {epoch + 1}/{self.params['epochs']}"
+        self.label = f"{self.title}  epoch {epoch + 1}/{self.epochs}"
         if sys.stderr.isatty():
             self.bars = _bars(TextColumn("{task.fields[loss]}"))
             self.bars.start()

@@ -1,10 +1,12 @@
 """Loads an exported model where there is only TensorFlow, and holds it to its word.
 
 Run as a script in a fresh process: `python -I proof.py request.json`. It imports
-nothing of mmkeras, so what it can load TensorFlow Serving can load.
+nothing of mmkeras, and beside TensorFlow no more than the packages of the request,
+whose operations a server links: what it can load TensorFlow Serving can load.
 """
 
 import base64
+import importlib
 import json
 import sys
 
@@ -27,7 +29,8 @@ def prove(request):
     """Checks an exported model.
 
     Args:
-        request: {"model": path, "signature": served input names in order,
+        request: {"model": path, "packages": names of Python packages that bring
+            operations, "signature": served input names in order,
             "columns": {served name: base64 strings} and "expected": {output: nested
             lists}, both or neither}.
 
@@ -35,6 +38,8 @@ def prove(request):
         {"rows", "max_difference" (None without rows), "faults": sentences, "answers":
         what the first three rows were answered}.
     """
+    for package in request.get("packages", ()):
+        importlib.import_module(package)
     loaded = tf.saved_model.load(request["model"])
     serve = loaded.signatures["serving_default"]
     faults = _signature_faults(serve, request["signature"]) + _op_faults(serve)

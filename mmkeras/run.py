@@ -43,7 +43,7 @@ class Run:
 
     @functools.cached_property
     def recipe(self):
-        """The `config.Recipe` it was trained with, every option spelled out."""
+        """The `recipe.Recipe` it was trained with, every option spelled out."""
         return config.load(self.recipe_yaml)
 
     @functools.cached_property
@@ -53,12 +53,11 @@ class Run:
 
     @functools.cached_property
     def decoders(self):
-        """{input: decoder}, with the vocabulary of the train split."""
-        made = modalities.make(self.recipe.data.inputs)
-        for name, decoder in made.items():
-            file = self.vocabulary / f"{name}.txt"
-            if file.is_file():
-                decoder.vocabulary = file.read_text(encoding="utf-8").split("\n")
+        """{input: decoder}, with what was learnt of the train split."""
+        made = modalities.make(self.recipe.data.inputs, self.recipe.branches)
+        for decoder in made.values():
+            if not decoder.is_file:
+                decoder.load(self.vocabulary)
         return made
 
     @functools.cached_property

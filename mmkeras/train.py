@@ -2,11 +2,12 @@
 
 import csv
 import dataclasses
+import functools
 
 import keras
 import numpy as np
 
-from mmkeras import augment, dataset, modalities, model, progress, run
+from mmkeras import augment, balance, dataset, features, modalities, model, progress, run
 from mmkeras.manifest import ManifestError
 from mmkeras.tasks import TASKS, make
 
@@ -43,7 +44,7 @@ def fit(recipe, rows, *, folder, log=print):
     """Trains the model of a recipe, and each modality alone for comparison.
 
     Args:
-        recipe: a `config.Recipe`.
+        recipe: a `recipe.Recipe`.
         rows: a `manifest.Manifest` read with `recipe.data`.
         folder: of the run; made here, must not hold anything.
         log: called with one line of text now and then.
@@ -83,14 +84,14 @@ def prepare(recipe, rows, *, log=print):
     """Decodes all rows, refuses the bad ones, learns vocabularies and labels.
 
     Args:
-        recipe: a `config.Recipe`.
+        recipe: a `recipe.Recipe`.
         rows: a `manifest.Manifest`.
         log: called with one line of text now and then.
 
     Raises:
         ManifestError: see `fit`.
     """
-    decoders = modalities.make(recipe.data.inputs)
+    decoders = modalities.make(recipe.data.inputs, recipe.branches)
     files = {name: each for name, each in decoders.items() if each.is_file}
     texts = {name: each for name, each in decoders.items() if not each.is_file}
     with progress.bar("decode", len(rows)) as advance:
@@ -166,43 +167,125 @@ def _account(rows, on_bad_row, log):
 
 
 def _fit_one(recipe, prepared, network, title, logs=None):
-    options = recipe.train
-    names = [name for name in recipe.data.inputs if f"{name}_present" in network.input]
+    """Fits a model in one phase, or in two where backbones are frozen at first."""
+    epochs, frozen_epochs = recipe.train.epochs, recipe.train.frozen_epochs
+    phase = functools.partial(_fit_phase, recipe, prepared, network, title, logs)
+    tuned = [
+        variable
+        for backbone in model.parts(network)[1].values()
+        for variable in backbone.trainable_variables
+    ]
+    if not tuned or not frozen_epochs:
+        return phase(0, epochs)
+    for variable in tuned:
+        variable.trainable = False
+    history = phase(0, min(frozen_epochs, epochs))
+    for variable in tuned:
+        variable.trainable = True
+    if epochs <= frozen_epochs:
+        return history
+    then = phase(len(history["loss"]), epochs)
+    return {key: values + then[key] for key, values in history.items()}
+
+
+def _fit_phase(recipe, prepared, network, title, logs, first_epoch, epochs):
+    options, targets = recipe.train, prepared.targets
+    fitted, rows = _on_features(recipe, prepared, network, title)
+    names = [name for name in recipe.data.inputs if f"{name}_present" in fitted.input]
     kinds = {name: recipe.data.inputs[name]["kind"] for name in names}
-    keys = set(network.input)
-    train_rows = prepared.rows["train"].only(keys)
-    targets = prepared.targets["train"]
-    count = len(next(iter(targets.values())))
+    count = len(next(iter(targets["train"].values())))
     steps = -(-count // options.batch_size)
     batches = dataset.shuffled(
-        train_rows,
-        targets,
+        rows["train"],
+        targets["train"],
         batch_size=options.batch_size,
         seed=options.seed,
-        augment=augment.changes(recipe.augment, kinds),
+        augment=augment.changes(recipe.augment, kinds, _words(prepared, names)),
+        first_epoch=first_epoch,
     )
-    compile_model(recipe, network, prepared.tasks, steps)
+    compile_model(recipe, fitted, prepared.tasks, steps)
     held_out = None
-    if len(next(iter(prepared.targets["valid"].values()))):
-        held_out = dataset.labelled(
-            prepared.rows["valid"].only(keys), prepared.targets["valid"], 128
-        )
-    shown = progress.Epochs(title)
+    if len(next(iter(targets["valid"].values()))):
+        held_out = dataset.labelled(rows["valid"], targets["valid"], 128)
+    shown = progress.Epochs(title, options.epochs)
     try:
         with dataset.broken_files_named():
-            history = network.fit(
+            history = fitted.fit(
                 batches,
-                epochs=options.epochs,
+                initial_epoch=first_epoch,
+                epochs=epochs,
                 steps_per_epoch=steps,
                 shuffle=False,  # shuffled already
                 validation_data=held_out,
-                callbacks=[shown, *_callbacks(options, logs, held_out is not None)],
+                callbacks=[*_callbacks(fitted, options, logs, held_out), shown],
                 verbose=0,
             ).history
     finally:
         shown.close()
-    _require_numbers(network, history, title, options)
+    _require_numbers(fitted, history, title, options)
     return history
+
+
+def _fitted(recipe, tasks, inputs, outputs):
+    """The model to fit; the run keeps another one, with the same layers."""
+    names = [name for name in recipe.data.inputs if f"{name}_present" in inputs]
+    if recipe.train.balance == "none" or len(names) < 2:
+        return keras.Model(inputs, {target: outputs[target] for target in tasks})
+    losses = {target: task.loss() for target, task in tasks.items()}
+    return balance.Blended(inputs, outputs, losses, names)
+
+
+def _words(prepared, names):
+    """{input: (id of the unknown word, ids that are no words)} of the texts."""
+    decoders = {name: prepared.decoders[name] for name in names}
+    return {
+        name: (each.unknown_id, each.special_ids)
+        for name, each in decoders.items()
+        if hasattr(each, "unknown_id")
+    }
+
+
+def _on_features(recipe, prepared, network, title):
+    """(the model to fit, {split: rows}): frozen backbones have run, once a file."""
+    backbones = model.parts(network)[1]
+    kinds = {name: recipe.data.inputs[name]["kind"] for name in backbones}
+    changed = augment.touched(recipe.augment, kinds)
+    frozen = {
+        name: backbone
+        for name, backbone in backbones.items()
+        if not backbone.trainable_weights and name not in changed
+    }
+    limit = recipe.data.features_mb
+    counts = {
+        split: len(next(iter(each.values())))
+        for split, each in prepared.targets.items()
+    }
+    row = sum(
+        features.row_bytes(features.feature_specs(each)) for each in frozen.values()
+    )
+    if row * sum(counts.values()) > limit * 2**20:
+        frozen = {}
+    fitted = _fitted(recipe, prepared.tasks, *features.on_features(network, frozen))
+    keys = set(fitted.input)
+    rows = {split: each.only(keys) for split, each in prepared.rows.items()}
+    if not frozen:
+        return fitted, rows
+    cache = features.Cache(features.folder() / "features.sqlite", limit)
+    for name, backbone in frozen.items():
+        keys = set(prepared.decoders[name].specs)
+        for split, count in counts.items():
+            with progress.bar(f"{title}: {name} backbone, {split}", count) as advance:
+                made = features.computed(
+                    backbone,
+                    prepared.rows[split].only(keys),
+                    count,
+                    cache,
+                    memory_mb=recipe.data.cache_mb,
+                    progress=advance,
+                )
+            rows[split] |= made
+    cache.shrink()
+    return fitted, rows
 
 
 def _require_numbers(network, history, title, options):
@@ -232,16 +315,45 @@ def compile_model(recipe, network, tasks, steps_per_epoch):
             rate, options.epochs * steps_per_epoch
         )
     network.compile(
-        OPTIMIZERS[options.optimizer](rate),
+        _optimizer(options.optimizer, rate, _factors(options.learning_rates, network)),
         loss={name: task.loss() for name, task in tasks.items()},
         metrics={name: task.metrics() for name, task in tasks.items()},
         jit_compile=options.jit_compile,
     )
 
 
-def _callbacks(options, logs, has_valid):
+def _optimizer(kind, rate, factors):
+    """An optimizer whose rate is multiplied for some variables, {id: factor}."""
+    parent = OPTIMIZERS[kind]
+    if not factors:
+        return parent(rate)
+
+    class Discriminative(parent):
+        def update_step(self, gradient, variable, learning_rate):
+            factor = factors.get(id(variable), 1.0)
+            super().update_step(gradient, variable, learning_rate * factor)
+
+    return Discriminative(rate)
+
+
+def _factors(rates, network):
+    """{id of a variable: what its learning rate is multiplied with}."""
+    factors = {}
+    core, backbones = model.parts(network)
+    for name, factor in rates.items():
+        own = {f"{name}_branch", f"{name}_rest"}
+        found = [layer for layer in core.layers if layer.name in own]
+        layer = backbones.get(name) or next(iter(found), None)
+        for variable in layer.trainable_variables if layer else ():
+            factors[id(variable)] = factor
+    return factors
+
+
+def _callbacks(fitted, options, logs, held_out):
     found = [keras.callbacks.TerminateOnNaN()]
-    if has_valid:
+    if isinstance(fitted, balance.Blended):
+        found.append(balance.Blend())
+    if held_out is not None:
         found.append(
             keras.callbacks.EarlyStopping(
                 monitor="val_loss",
@@ -258,10 +370,9 @@ def _write_inputs(made, prepared):
     """What a run must know of its data, before the first step."""
     made.write_json(made.labels_json, prepared.labels)
     made.vocabulary.mkdir()
-    for name, decoder in prepared.decoders.items():
+    for decoder in prepared.decoders.values():
         if not decoder.is_file:
-            text = "\n".join(decoder.vocabulary)
-            (made.vocabulary / f"{name}.txt").write_text(text, encoding="utf-8")
+            decoder.save(made.vocabulary)
     prepared.manifest.write_rejected(made.rejected_csv)
 
 

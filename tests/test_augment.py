@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras import augment, config, dataset
+from mmkeras import augment, dataset
+from mmkeras.recipe import Augment
 
 KINDS = {"text": "text", "image": "image", "audio": "audio"}
 ON = {
@@ -54,12 +55,12 @@ def same(one, other):
 
 
 def test_off_is_no_change_at_all():
-    assert augment.changes(config.Augment(), KINDS) is None
+    assert augment.changes(Augment(), KINDS) is None
 
 
 @pytest.mark.parametrize("option", ON)
 def test_every_option_changes_its_own_tensors_only(option, batch):
-    change = augment.changes(config.Augment(**{option: ON[option]}), KINDS)
+    change = augment.changes(Augment(**{option: ON[option]}), KINDS)
     changed = change(batch, seeds(8))
     assert set(changed) == set(batch)
     for key, tensor in changed.items():
@@ -69,23 +70,23 @@ def test_every_option_changes_its_own_tensors_only(option, batch):
 
 
 def test_an_input_that_is_not_there_is_not_changed(batch):
-    every = config.Augment(**ON)
+    every = Augment(**ON)
     change = augment.changes(every, {"text": "text"})
     own = {key: batch[key] for key in ("text", "text_present")}
     changed = change(own, seeds(8))
     assert same(own, changed) == {"text_present"}  # alone, nothing may be hidden
-    only = config.Augment(modality_dropout=0.5)
+    only = Augment(modality_dropout=0.5)
     assert augment.changes(only, {"text": "text"}) is None
-    assert augment.changes(config.Augment(image_shift=0.1), {"it": "audio"}) is None
+    assert augment.changes(Augment(image_shift=0.1), {"it": "audio"}) is None
 
 
 def test_a_ratio_of_zero_db_is_noise_and_not_off(batch):
-    change = augment.changes(config.Augment(audio_snr_db=0.0), KINDS)
+    change = augment.changes(Augment(audio_snr_db=0.0), KINDS)
     assert "audio" not in same(batch, change(batch, seeds(8)))
 
 
 def test_a_rows_change_does_not_hang_on_its_neighbours(batch):
-    change = augment.changes(config.Augment(**ON), KINDS)
+    change = augment.changes(Augment(**ON), KINDS)
     whole = change(batch, seeds(8))
     graph = tf.function(change)(batch, seeds(8))
     picked = [5, 2]
@@ -102,7 +103,7 @@ def test_a_rows_change_does_not_hang_on_its_neighbours(batch):
 
 def test_the_batch_that_was_given_stays_as_it_was(batch):
     before = dict(batch)
-    augment.changes(config.Augment(**ON), KINDS)(batch, seeds(8))
+    augment.changes(Augment(**ON), KINDS)(batch, seeds(8))
     assert all(batch[key] is before[key] for key in before)
 
 

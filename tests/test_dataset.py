@@ -20,7 +20,7 @@ def few(rows):
 
 @pytest.fixture(scope="module")
 def decoders(recipe, few):
-    made = modalities.make(recipe.data.inputs)
+    made = modalities.make(recipe.data.inputs, recipe.branches)
     made["text"].learn(few.cells("text"))
     return made
 

@@ -17,7 +17,7 @@ def recipe_of(recipe, *overrides):
 
 def parts(recipe, only=None):
     """(decoders, tasks) of a recipe, vocabulary learnt."""
-    decoders = modalities.make(recipe.data.inputs)
+    decoders = modalities.make(recipe.data.inputs, recipe.branches)
     for decoder in decoders.values():
         if not decoder.is_file:
             decoder.learn(WORDS)

@@ -4,8 +4,8 @@ from mmkeras import progress
 
 
 def test_epochs_tells_a_line_an_epoch(capsys):
-    epochs = progress.Epochs("fusion")
-    epochs.set_params({"epochs": 7, "steps": 3})
+    epochs = progress.Epochs("fusion", 7)
+    epochs.set_params({"epochs": 2, "steps": 3})
     epochs.on_epoch_begin(1)
     epochs.on_epoch_end(1, {"loss": 0.25, "accuracy": 0.5})
     told = capsys.readouterr()
@@ -21,7 +21,7 @@ def test_a_bar_is_silent_where_there_is_no_terminal(capsys):
 
 def test_a_bar_on_a_terminal_leaves_nothing_behind(monkeypatch):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
-    epochs = progress.Epochs("fusion")
+    epochs = progress.Epochs("fusion", 2)
     epochs.set_params({"epochs": 1, "steps": 2})
     epochs.on_epoch_begin(0)
     epochs.on_train_batch_end(0, {"loss": 1.0})

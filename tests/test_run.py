@@ -63,7 +63,7 @@ def test_a_baseline_is_a_model_of_one_input(reopened):
 def test_a_vocabulary_of_nothing_is_read_back(recipe, tmp_path):
     made = run.Run(tmp_path)
     made.__dict__["recipe"] = recipe
-    decoder = modalities.make(recipe.data.inputs)["text"]
+    decoder = modalities.make(recipe.data.inputs, recipe.branches)["text"]
     decoder.learn(["", " "])
     made.vocabulary.mkdir()
     text = "\n".join(decoder.vocabulary)

@@ -9,6 +9,7 @@ import pytest
 
 from mmkeras import config, dataset, manifest, progress, train
 from mmkeras.manifest import ManifestError
+from mmkeras.recipe import Train
 from mmkeras.run import open_folder
 
 
@@ -249,7 +250,7 @@ def test_optimizer_and_learning_rate(recipe, name, expected):
 
 
 def test_every_optimizer_of_the_recipe_is_known():
-    choices = config.Train.model_fields["optimizer"].annotation.__args__
+    choices = Train.model_fields["optimizer"].annotation.__args__
     assert set(choices) == set(train.OPTIMIZERS)
 
 

@@ -13,13 +13,16 @@ from pydantic import PositiveInt
 from mmkeras import layers
 from mmkeras.families import Fraction
 
+# Speech has a PCEN variance of about 0.2, silence none.
+PCEN_FLOOR = 0.01
+
 
 def cnn(
     name,
     *,
     rate_hz,
     clip_samples,
-    features: Literal["log_mel", "mfcc"] = "log_mel",
+    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "log_mel",
     hop_ms: PositiveInt = 10,
     num_mels: PositiveInt = 40,
     num_mfcc: PositiveInt = 20,
@@ -33,9 +36,10 @@ def cnn(
         name: of the input.
         rate_hz: sampling rate.
         clip_samples: samples a clip.
-        features: `log_mel` (dB) or `mfcc`.
+        features: `log_mel` (dB), `mfcc`, `pcen` (mel bands that learn their own gain
+            control) or `learned` (a filter bank that learns its bands).
         hop_ms: step between frames, milliseconds.
-        num_mels: mel bands.
+        num_mels: bands, of the learned filter bank too.
         num_mfcc: coefficients; used by `mfcc` only.
         units: channels of the convolutions.
         num_layers: convolutions, five frames wide.
@@ -44,11 +48,7 @@ def cnn(
     front = _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc)
     inputs, tokens, mask = _frames(name, clip_samples, front)
     for index in range(num_layers):
-        tokens = keras.layers.Conv1D(
-            units, 5, 2, "same", activation="relu", name=f"{name}_conv{index}"
-        )(tokens)
-        mask = mask[:, ::2]
-        tokens = ops.where(mask[..., None], tokens, 0.0)
+        tokens, mask = _halve(tokens, mask, units, 5, f"{name}_conv{index}")
     tokens = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(tokens)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
@@ -58,7 +58,7 @@ def gru(
     *,
     rate_hz,
     clip_samples,
-    features: Literal["mfcc", "log_mel"] = "mfcc",
+    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "mfcc",
     hop_ms: PositiveInt = 20,
     num_mels: PositiveInt = 40,
     num_mfcc: PositiveInt = 20,
@@ -71,28 +71,128 @@ def gru(
         name: of the input.
         rate_hz: sampling rate.
         clip_samples: samples a clip.
-        features: `mfcc` or `log_mel` (dB).
+        features: `log_mel` (dB), `mfcc`, `pcen` (mel bands that learn their own gain
+            control) or `learned` (a filter bank that learns its bands).
         hop_ms: step between frames, milliseconds.
-        num_mels: mel bands.
+        num_mels: bands, of the learned filter bank too.
         num_mfcc: coefficients; used by `mfcc` only.
         units: of the GRU.
-        dropout: on the features, share in [0, 1).
+        dropout: share of the features, in [0, 1).
     """
     front = _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc)
-    inputs, frames, mask = _frames(name, clip_samples, front)
-    frames = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(frames)
-    tokens = keras.layers.GRU(units, return_sequences=True, name=f"{name}_gru")(
-        frames, mask=mask
-    )
+    layer = keras.layers.GRU(units, return_sequences=True, name=f"{name}_gru")
+    return _recurrent(name, clip_samples, front, layer, dropout)
+
+
+def lstm(
+    name,
+    *,
+    rate_hz,
+    clip_samples,
+    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "mfcc",
+    hop_ms: PositiveInt = 20,
+    num_mels: PositiveInt = 40,
+    num_mfcc: PositiveInt = 20,
+    units: PositiveInt = 64,
+    dropout: Fraction = 0.1,
+):
+    """LSTM over the frames, (batch, frames, units).
+
+    Args:
+        name: of the input.
+        rate_hz: sampling rate.
+        clip_samples: samples a clip.
+        features: `log_mel` (dB), `mfcc`, `pcen` (mel bands that learn their own gain
+            control) or `learned` (a filter bank that learns its bands).
+        hop_ms: step between frames, milliseconds.
+        num_mels: bands, of the learned filter bank too.
+        num_mfcc: coefficients; used by `mfcc` only.
+        units: of the LSTM.
+        dropout: share of the features, in [0, 1).
+    """
+    front = _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc)
+    layer = keras.layers.LSTM(units, return_sequences=True, name=f"{name}_lstm")
+    return _recurrent(name, clip_samples, front, layer, dropout)
+
+
+def conformer(
+    name,
+    *,
+    rate_hz,
+    clip_samples,
+    features: Literal["learned", "pcen", "log_mel"] = "log_mel",
+    hop_ms: PositiveInt = 10,
+    num_mels: PositiveInt = 40,
+    units: PositiveInt = 64,
+    num_layers: PositiveInt = 2,
+    num_heads: PositiveInt = 4,
+    dropout: Fraction = 0.1,
+):
+    """Two strided convolutions and conformer blocks, (batch, frames / 4, units).
+
+    See `layers.conformer_block` (Gulati et al. 2020, arXiv 2005.08100). No MFCCs: the
+    first convolution mixes the bands anyhow.
+
+    Args:
+        name: of the input.
+        rate_hz: sampling rate.
+        clip_samples: samples a clip.
+        features: `log_mel` (dB), `pcen` (mel bands that learn their own gain control)
+            or `learned` (a filter bank that learns its bands).
+        hop_ms: step between frames, milliseconds; a token stands for four.
+        num_mels: bands, of the learned filter bank too.
+        units: size of a token.
+        num_layers: conformer blocks.
+        num_heads: attention heads; must divide units.
+        dropout: share in [0, 1).
+
+    Raises:
+        ValueError: the heads do not divide the units.
+    """
+    front = _front_end(features, rate_hz, hop_ms, num_mels)
+    inputs, tokens, mask = _frames(name, clip_samples, front)
+    for index in range(2):
+        tokens, mask = _halve(tokens, mask, units, 3, f"{name}_conv{index}")
+    tokens = layers.Positions(name=f"{name}_positions")(tokens)
+    tokens = keras.layers.Dropout(dropout, name=f"{name}_dropout")(tokens)
+    for index in range(num_layers):
+        tokens = layers.conformer_block(
+            tokens,
+            mask,
+            num_heads=num_heads,
+            dropout=dropout,
+            name=f"{name}_block{index}",
+        )
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
-def _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc):
+def _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc=None):
     # Two and a half hops a window, the usual 25 ms at 10 ms.
-    shape = {"num_mels": num_mels, "window_ms": 5 * hop_ms // 2, "hop_ms": hop_ms}
+    shape = {"window_ms": 5 * hop_ms // 2, "hop_ms": hop_ms, "name": features}
     if features == "mfcc":
-        return layers.MFCC(rate_hz, num_mfcc=num_mfcc, name="mfcc", **shape)
-    return layers.LogMel(rate_hz, name="log_mel", **shape)
+        return layers.MFCC(rate_hz, num_mfcc=num_mfcc, num_mels=num_mels, **shape)
+    if features == "pcen":
+        return layers.PCEN(rate_hz, num_mels=num_mels, **shape)
+    if features == "learned":
+        return layers.GaborFilters(rate_hz, num_filters=num_mels, **shape)
+    return layers.LogMel(rate_hz, num_mels=num_mels, **shape)
+
+
+def _halve(tokens, mask, units, width, name):
+    """A strided convolution that sees zeros outside the mask, and leaves them."""
+    tokens = keras.layers.Conv1D(units, width, 2, "same", activation="relu", name=name)(
+        tokens
+    )
+    mask = mask[:, ::2]
+    return ops.where(mask[..., None], tokens, 0.0), mask
+
+
+def _recurrent(name, clip_samples, front_end, layer, dropout):
+    """A recurrent layer over the frames that are there."""
+    inputs, frames, mask = _frames(name, clip_samples, front_end)
+    frames = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(frames)
+    tokens = layer(frames, mask=mask)
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 def _frames(name, clip_samples, front_end):
@@ -106,9 +206,10 @@ def _frames(name, clip_samples, front_end):
     frames = front_end(ops.where(wave_mask, wave, 0.0))
     starts = ops.arange(frames.shape[1], dtype="int32") * front_end.hop_samples
     mask = ops.less(starts[None, :], real)  # (batch, frames)
-    frames = layers.Standardize(name=f"{name}_standardize")(frames, mask)
+    floor = PCEN_FLOOR if isinstance(front_end, layers.PCEN) else 1.0  # else dB
+    frames = layers.Standardize(floor, name=f"{name}_standardize")(frames, mask)
     inputs = {name: wave, f"{name}_samples": samples, f"{name}_present": present}
     return inputs, frames, mask
 
 
-AUDIO = {"cnn": cnn, "gru": gru}
+AUDIO = {"cnn": cnn, "gru": gru, "lstm": lstm, "conformer": conformer}

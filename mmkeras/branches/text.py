@@ -9,6 +9,10 @@ from keras import ops
 from pydantic import PositiveInt
 
 from mmkeras import layers
+from mmkeras.branches.chars import text_chars
+from mmkeras.branches.hub import text_hub
+from mmkeras.branches.kerashub import text_kerashub
+from mmkeras.branches.vectors import text_vectors
 from mmkeras.families import Fraction
 
 
@@ -31,14 +35,93 @@ def lstm(
         units: of the LSTM.
         dropout: on the word vectors, share in [0, 1).
     """
+    layer = keras.layers.LSTM(units, return_sequences=True, name=f"{name}_lstm")
+    return _recurrent(name, length, vocabulary_size, embedding_dim, dropout, layer)
+
+
+def bilstm(
+    name,
+    *,
+    length,
+    vocabulary_size,
+    embedding_dim: PositiveInt = 64,
+    units: PositiveInt = 64,
+    dropout: Fraction = 0.1,
+):
+    """Embedding and LSTMs from both ends; one token a word, (batch, length, units).
+
+    Args:
+        name: of the input.
+        length: tokens a text.
+        vocabulary_size: ids, padding and unknown included.
+        embedding_dim: size of a word's vector.
+        units: size of a token, half from each direction; even.
+        dropout: on the word vectors, share in [0, 1).
+
+    Raises:
+        ValueError: units is odd.
+    """
+    if units % 2:
+        raise ValueError(
+            f"units: {units} cannot be shared by two directions, {units + 1} can"
+        )
+    half = keras.layers.LSTM(units // 2, return_sequences=True, name=f"{name}_lstm")
+    both = keras.layers.Bidirectional(half, name=f"{name}_bilstm")
+    return _recurrent(name, length, vocabulary_size, embedding_dim, dropout, both)
+
+
+def gru(
+    name,
+    *,
+    length,
+    vocabulary_size,
+    embedding_dim: PositiveInt = 64,
+    units: PositiveInt = 64,
+    dropout: Fraction = 0.1,
+):
+    """Embedding and GRU; one token a word, (batch, length, units).
+
+    Args:
+        name: of the input.
+        length: tokens a text.
+        vocabulary_size: ids, padding and unknown included.
+        embedding_dim: size of a word's vector.
+        units: of the GRU.
+        dropout: on the word vectors, share in [0, 1).
+    """
+    layer = keras.layers.GRU(units, return_sequences=True, name=f"{name}_gru")
+    return _recurrent(name, length, vocabulary_size, embedding_dim, dropout, layer)
+
+
+def bag(
+    name,
+    *,
+    length,
+    vocabulary_size,
+    units: PositiveInt = 64,
+    dropout: Fraction = 0.3,
+):
+    """A vector a word, whatever the order; one token a word, (batch, length, units).
+
+    The words stay tokens: averaging is the fusion's business, and a fusion that
+    attends finds the word it looks for. How much a word counts is learned as the
+    length of its vector.
+
+    Args:
+        name: of the input.
+        length: tokens a text.
+        vocabulary_size: ids, padding and unknown included.
+        units: size of a word's vector.
+        dropout: of whole words, share in [0, 1), as in deep averaging networks (Iyyer
+            et al. 2015, section 3.1, whose best share is 0.3).
+    """
     inputs, mask = _inputs(name, length)
-    embedded = keras.layers.Embedding(
-        vocabulary_size, embedding_dim, name=f"{name}_embedding"
-    )(inputs[name])
-    embedded = keras.layers.Dropout(dropout, name=f"{name}_dropout")(embedded)
-    tokens = keras.layers.LSTM(units, return_sequences=True, name=f"{name}_lstm")(
-        embedded, mask=mask
+    tokens = keras.layers.Embedding(vocabulary_size, units, name=f"{name}_embedding")(
+        inputs[name]
     )
+    tokens = keras.layers.Dropout(
+        dropout, noise_shape=(None, length, 1), name=f"{name}_dropout"
+    )(tokens)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
@@ -80,6 +163,17 @@ def transformer(
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
+def _recurrent(name, length, vocabulary_size, embedding_dim, dropout, layer):
+    """Word vectors, and a recurrent layer over the words that are there."""
+    inputs, mask = _inputs(name, length)
+    embedded = keras.layers.Embedding(
+        vocabulary_size, embedding_dim, name=f"{name}_embedding"
+    )(inputs[name])
+    embedded = keras.layers.Dropout(dropout, name=f"{name}_dropout")(embedded)
+    tokens = layer(embedded, mask=mask)
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
+
+
 def _inputs(name, length):
     """The two inputs by name, and the mask of real tokens."""
     ids = keras.Input((length,), dtype="int32", name=name)
@@ -88,4 +182,14 @@ def _inputs(name, length):
     return {name: ids, f"{name}_present": present}, mask
 
 
-TEXT = {"lstm": lstm, "transformer": transformer}
+TEXT = {
+    "lstm": lstm,
+    "transformer": transformer,
+    "bag": bag,
+    "bilstm": bilstm,
+    "gru": gru,
+    "chars": text_chars,
+    "vectors": text_vectors,
+    "kerashub": text_kerashub,
+    "hub": text_hub,
+}

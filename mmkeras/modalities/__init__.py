@@ -1,22 +1,38 @@
 """Bytes or strings -> tensors, in the graph: the same code trains and serves.
 
 Every decoder has `name`, `is_file`, `signature`, `specs`, `geometry`, `resources`,
-`decode`, `attempt` and `attempt_batch`; to add a modality, write a class with these
+`packages`, `decode`, `attempt` and `attempt_batch`, and those which learn something of
+the train split `learn`, `save` and `load`; to add a modality, write a class with these
 and one line below.
 """
 
+import functools
+
 from mmkeras.modalities.audio import Audio
+from mmkeras.modalities.hub import HubTexts
 from mmkeras.modalities.image import Image
+from mmkeras.modalities.subwords import Subwords
 from mmkeras.modalities.text import Text
 
 MODALITIES = {"text": Text, "image": Image, "audio": Audio}
 
+# What a text branch reads where that is not words of the train split.
+READERS = {
+    "chars": lambda branch: functools.partial(Text, by="characters"),
+    "vectors": lambda branch: functools.partial(Text, vectors_file=branch["file"]),
+    "kerashub": lambda branch: functools.partial(Subwords, preset=branch["preset"]),
+    "hub": lambda branch: functools.partial(
+        HubTexts, preprocessor=branch["preprocessor"]
+    ),
+}
 
-def make(inputs):
+
+def make(inputs, branches):
     """The decoder of every input.
 
     Args:
         inputs: the resolved `data.inputs` of a recipe, {column: {kind, options}}.
+        branches: its resolved `branches`, {column: {kind, options}}.
 
     Returns:
         {column: decoder}.
@@ -24,5 +40,8 @@ def make(inputs):
     made = {}
     for name, choice in inputs.items():
         options = {key: value for key, value in choice.items() if key != "kind"}
-        made[name] = MODALITIES[choice["kind"]](name, **options)
+        decoder, branch = MODALITIES[choice["kind"]], branches[name]
+        if choice["kind"] == "text" and branch["kind"] in READERS:
+            decoder = READERS[branch["kind"]](branch)
+        made[name] = decoder(name, **options)
     return made

@@ -23,7 +23,7 @@ class Audio:
     """
 
     is_file = True
-    resources = []
+    resources, packages = [], ()
 
     def __init__(
         self, name, *, rate_hz: PositiveInt = 16_000, clip_seconds: PositiveFloat = 2.0

@@ -27,7 +27,7 @@ class Image:
     """
 
     is_file = True
-    resources = []
+    resources, packages = [], ()
 
     def __init__(
         self,

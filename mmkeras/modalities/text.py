@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import tensorflow as tf
 from pydantic import PositiveInt
+
+from mmkeras.modalities import vectors
 
 PADDING, UNKNOWN = "", "[UNK]"
 # A text is cut to this many characters a token before any regular expression sees
@@ -34,6 +37,20 @@ _PUNCTUATION = r"[^\P{P}']|\p{S}"
 _ALONE = f"{_FLAG}|{_EMOJI}|{_UNSPACED}|{_PUNCTUATION}"
 
 
+def folded(texts):
+    """Lower-case, without invisible characters, one kind of apostrophe.
+
+    Args:
+        texts: strings, valid UTF-8, any shape.
+
+    Returns:
+        Strings of the same shape.
+    """
+    texts = tf.strings.lower(texts, encoding="utf-8")
+    texts = tf.strings.regex_replace(texts, _INVISIBLE, "")
+    return tf.strings.regex_replace(texts, _APOSTROPHES, "'")
+
+
 def normalise(texts):
     """Lower-case, one space between tokens: the form in which words are compared.
 
@@ -54,15 +71,34 @@ def normalise(texts):
         replacement_char=ord(" "),
         replace_control_characters=True,
     )
-    texts = tf.strings.lower(texts, encoding="utf-8")
-    texts = tf.strings.regex_replace(texts, _INVISIBLE, "")
-    texts = tf.strings.regex_replace(texts, _APOSTROPHES, "'")
+    texts = folded(texts)
     texts = tf.strings.regex_replace(texts, _ALONE, r" \0 ")
     # Quotes at a word's edge are punctuation; RE2 has no look-around, so the edge is
     # taken along and put back.
     texts = tf.strings.regex_replace(texts, r"(^|[\s\p{Z}])('+)", r"\1\2 ")
     texts = tf.strings.regex_replace(texts, r"('+)([\s\p{Z}]|$)", r" \1\2")
     return tf.strings.strip(tf.strings.regex_replace(texts, _SPACES, " "))
+
+
+def bounded(raws, length):
+    """The beginning of texts, valid UTF-8, at most what `length` tokens can take.
+
+    Args:
+        raws: (batch,) string.
+        length: tokens that will be kept of a text.
+
+    Returns:
+        (batch,) string; invalid bytes are spaces.
+    """
+    characters = length * CHARACTERS_PER_TOKEN
+    texts = tf.strings.strip(raws)
+    # First by bytes, at most four a character, so that a huge text is not even
+    # checked for valid UTF-8; a character cut in two lies behind the second cut.
+    texts = tf.strings.substr(texts, 0, 4 * characters, unit="BYTE")
+    texts = tf.strings.unicode_transcode(
+        texts, "UTF-8", "UTF-8", errors="replace", replacement_char=ord(" ")
+    )
+    return tf.strings.substr(texts, 0, characters, unit="UTF8_CHAR")
 
 
 class Text:
@@ -73,16 +109,28 @@ class Text:
 
     Args:
         name: the manifest's column and the model's input.
+        by: `words`, or `characters`, of which a space is one.
+        vectors_file: path of a file of word vectors, see `modalities.vectors`: words
+            of it that the train split lacks fill up the vocabulary. None: no file.
         length: tokens kept of a text; the rest is cut, and shorter texts are padded.
         vocabulary_size: at most so many ids, padding and unknown included.
     """
 
     is_file = False
+    packages = ()
+    unknown_id, special_ids = 1, (0,)
 
     def __init__(
-        self, name, *, length: PositiveInt = 32, vocabulary_size: PositiveInt = 10_000
+        self,
+        name,
+        by="words",
+        vectors_file=None,
+        *,
+        length: PositiveInt = 32,
+        vocabulary_size: PositiveInt = 10_000,
     ):
         self.name = name
+        self.by, self.vectors_file = by, vectors_file
         self.length = length
         self.vocabulary_size = vocabulary_size
         self.signature = name
@@ -99,7 +147,12 @@ class Text:
 
     @property
     def geometry(self):
-        """What a branch must know: tokens in a row and ids in the vocabulary."""
+        """What a branch must know: tokens in a row and ids in the vocabulary.
+
+        With word vectors, the vocabulary itself.
+        """
+        if self.vectors_file:
+            return {"length": self.length, "vocabulary": self.vocabulary}
         return {"length": self.length, "vocabulary_size": len(self.vocabulary)}
 
     @property
@@ -152,7 +205,19 @@ class Text:
         if chunk:
             counts.update(self._words(chunk))
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
+        if self.vectors_file:
+            ranked += vectors.words(self.vectors_file, self.vocabulary_size, but=counts)
         self.vocabulary = [PADDING, UNKNOWN, *ranked][: max(2, self.vocabulary_size)]
+
+    def save(self, folder):
+        """Writes what was learnt to `<folder>/<name>.txt`, one token a line."""
+        text = "\n".join(self.vocabulary)
+        (Path(folder) / f"{self.name}.txt").write_text(text, encoding="utf-8")
+
+    def load(self, folder):
+        """Reads what `save` wrote."""
+        text = (Path(folder) / f"{self.name}.txt").read_text(encoding="utf-8")
+        self.vocabulary = text.split("\n")
 
     def decode(self, raw):
         """One text -> {name: ids, name_present: bool}.
@@ -180,7 +245,7 @@ class Text:
             RuntimeError: no vocabulary yet.
         """
         self._check_learnt()
-        tokens = self._tokens(raws)  # (batch, None) ragged
+        tokens = self._tokens(raws)  # (batch, at most length) ragged
         ids = tf.ragged.map_flat_values(self._table.lookup, tokens)
         ids = ids.to_tensor(default_value=0, shape=(None, self.length))
         rows = {
@@ -191,16 +256,13 @@ class Text:
 
     def _tokens(self, raws):
         """(batch,) texts -> (batch, at most `length`) ragged tokens."""
-        characters = self.length * CHARACTERS_PER_TOKEN
-        texts = tf.strings.strip(raws)
-        # First by bytes, at most four a character, so that a huge text is not even
-        # checked for valid UTF-8; a character cut in two lies behind the second cut.
-        texts = tf.strings.substr(texts, 0, 4 * characters, unit="BYTE")
-        texts = tf.strings.unicode_transcode(
-            texts, "UTF-8", "UTF-8", errors="replace", replacement_char=ord(" ")
-        )
-        texts = tf.strings.substr(texts, 0, characters, unit="UTF8_CHAR")
-        return tf.strings.split(normalise(texts))[:, : self.length]
+        texts = bounded(raws, self.length)
+        if self.by == "characters":
+            texts = tf.strings.regex_replace(folded(texts), _SPACES, " ")
+            tokens = tf.strings.unicode_split(tf.strings.strip(texts), "UTF-8")
+        else:
+            tokens = tf.strings.split(normalise(texts))
+        return tokens[:, : self.length]
 
     def _words(self, texts):
         tokens = self._tokens(tf.constant(texts, tf.string)).flat_values.numpy()

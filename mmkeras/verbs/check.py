@@ -64,7 +64,7 @@ def _open_files(recipe, rows):
         return rows
     from mmkeras import dataset, modalities, progress
 
-    decoders = modalities.make(recipe.data.inputs)
+    decoders = modalities.make(recipe.data.inputs, recipe.branches)
     files = {name: each for name, each in decoders.items() if each.is_file}
     with progress.bar("open", len(rows)) as advance:
         _, faults = dataset.load(rows, files, cache_mb=0, progress=advance)

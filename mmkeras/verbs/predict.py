@@ -88,14 +88,15 @@ def _content(served, value):
 
 
 def _manifest_columns(path, source, names):
-    from mmkeras import config, manifest
+    from mmkeras import manifest
+    from mmkeras.recipe import Data
 
     if isinstance(source, Path):
         inputs = {
             _input(served): "image" if served.endswith("_bytes") else "text"
             for served in names
         }
-        data = config.Data(manifest=path, inputs=inputs, targets={})
+        data = Data(manifest=path, inputs=inputs, targets={})
     else:
         data = source.recipe.data.model_copy(update={"manifest": path})
     rows = manifest.read(data, targets_required=False)

@@ -1,16 +1,24 @@
-"""The few shared layers: sound features, missing tokens, positions, pooling."""
+"""Sound features: waves -> frames of mel bands or cepstra, standardised."""
 
 import keras
 import numpy as np
 from keras import ops
 
 
+def mel_edges(rate_hz, num_mels):
+    """Where the mel bands begin, peak and end: (num_mels + 2,) Hz, 0 to half the rate.
+
+    mel(f) = 2595 log10(1 + f / 700) (Young et al., The HTK Book, eq. 5.13).
+    """
+    top_mel = 2595 * np.log10(1 + rate_hz / 2 / 700)
+    return 700 * (10 ** (np.linspace(0, top_mel, num_mels + 2) / 2595) - 1)
+
+
 def mel_filters(rate_hz, fft_samples, num_mels):
     """Triangular mel filter bank, HTK mel scale, peaks of 1.
 
-    mel(f) = 2595 log10(1 + f / 700) (Young et al., The HTK Book, eq. 5.13). The
-    triangles are straight lines in Hz, as in librosa with `htk=True, norm=None`;
-    `keras.layers.MelSpectrogram` draws them straight in mels.
+    The triangles are straight lines in Hz between `mel_edges`, as in librosa with
+    `htk=True, norm=None`; `keras.layers.MelSpectrogram` draws them straight in mels.
 
     Args:
         rate_hz: sampling rate.
@@ -20,8 +28,7 @@ def mel_filters(rate_hz, fft_samples, num_mels):
     Returns:
         (fft_samples // 2 + 1, num_mels) float32.
     """
-    top_mel = 2595 * np.log10(1 + rate_hz / 2 / 700)
-    edges_hz = 700 * (10 ** (np.linspace(0, top_mel, num_mels + 2) / 2595) - 1)
+    edges_hz = mel_edges(rate_hz, num_mels)
     bins_hz = np.linspace(0, rate_hz / 2, fft_samples // 2 + 1)[:, None]
     rise = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
     fall = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
@@ -39,6 +46,11 @@ def dct_matrix(num_mels, num_mfcc):
     matrix = np.sqrt(2 / num_mels) * np.cos(np.pi * k * j / num_mels)
     matrix[:, 0] /= np.sqrt(2)
     return matrix.astype("float32")
+
+
+def decibels(power):
+    """Power -> dB, 10 log10, not below -100 dB."""
+    return 10 * ops.log10(ops.maximum(power, 1e-10))
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -75,8 +87,8 @@ class LogMel(keras.layers.Layer):
         self._window[before : before + window_samples] = 0.5 - 0.5 * np.cos(phase)
         self._filters = mel_filters(rate_hz, self.fft_samples, num_mels)
 
-    def call(self, waves):
-        """Computes the spectrogram."""
+    def power(self, waves):
+        """Power by band, before the logarithm, (batch, frames, mels)."""
         half = self.fft_samples // 2
         padded = ops.pad(ops.cast(waves, "float32"), [[0, 0], [half, half]])
         real, imaginary = ops.stft(
@@ -88,8 +100,11 @@ class LogMel(keras.layers.Layer):
             center=False,
         )  # (batch, frames, bins)
         power = ops.square(real) + ops.square(imaginary)
-        mels = ops.matmul(power, self._filters)  # (batch, frames, mels)
-        return 10 * ops.log10(ops.maximum(mels, 1e-10))
+        return ops.matmul(power, self._filters)  # (batch, frames, mels)
+
+    def call(self, waves):
+        """Computes the spectrogram."""
+        return decibels(self.power(waves))
 
     def compute_output_shape(self, input_shape):
         """(batch, samples) -> (batch, 1 + samples // hop, mels)."""
@@ -170,7 +185,17 @@ class Standardize(keras.layers.Layer):
     normalisation does: that would blow up the bands which hold only noise. Frames that
     are not visible neither count nor survive. (Keras handles an argument called `mask`
     in a way of its own, so none is here.)
+
+    Args:
+        floor: variance added to that of the clip, in the features' unit squared; the
+            default is for dB. Silence has no variance, and must not become loud noise.
+        **kwargs: of a Keras layer. Always computes in float32: the squares of a whole
+            clip overflow float16.
     """
+
+    def __init__(self, floor=1.0, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.floor = floor
 
     def call(self, features, visible):
         """Features (batch, frames, bands), visible (batch, frames) -> as features."""
@@ -181,139 +206,12 @@ class Standardize(keras.layers.Layer):
         centred = (features - mean) * weights
         squares = ops.sum(ops.square(centred), axis=(1, 2), keepdims=True)
         variance = squares / count
-        # 1 dB at least: silence has no variance, and must not become loud noise.
-        return centred / ops.sqrt(variance + 1.0)
+        return centred / ops.sqrt(variance + self.floor)
 
     def compute_output_shape(self, features_shape, visible_shape):
         """As the features."""
         return features_shape
 
-
-@keras.saving.register_keras_serializable("mmkeras")
-class Positions(keras.layers.Layer):
-    """Adds a learned vector for each step, (batch, steps, dim) -> the same."""
-
-    def build(self, input_shape):
-        """Makes the table, (steps, dim)."""
-        self.table = self.add_weight(
-            shape=input_shape[1:], initializer="truncated_normal", name="table"
-        )
-
-    def call(self, tokens):
-        """Adds the table."""
-        return tokens + self.table
-
-    def compute_output_shape(self, input_shape):
-        """As the input."""
-        return input_shape
-
-
-@keras.saving.register_keras_serializable("mmkeras")
-class MissingToken(keras.layers.Layer):
-    """Puts a learned token first; it is seen only where the modality is missing.
-
-    Every row then has at least one visible token, in training and in the served graph,
-    and no fusion needs a special case.
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True  # it takes masks in, as a tensor, and ends them
-
-    def build(self, tokens_shape, visible_shape):
-        """Makes the token, (dim,)."""
-        self.token = self.add_weight(
-            shape=(tokens_shape[-1],), initializer="truncated_normal", name="token"
-        )
-
-    def compute_mask(self, *inputs, **masks):
-        """Keras' own masks end here; the corridor carries its mask as a tensor."""
-        return None
-
-    def call(self, tokens, visible):
-        """Tokens (batch, steps, dim), visible (batch, steps) -> a step more of each."""
-        missing = ops.logical_not(ops.any(visible, axis=1, keepdims=True))
-        # Zeros where the mask is off: what a branch computes there never leaks.
-        seen = ops.where(visible[..., None], tokens, ops.zeros_like(tokens))
-        first = ops.zeros_like(seen[:, :1]) + ops.cast(self.token, tokens.dtype)
-        return (
-            ops.concatenate([first, seen], axis=1),
-            ops.concatenate([missing, visible], axis=1),
-        )
-
-    def compute_output_shape(self, tokens_shape, visible_shape):
-        """A step more of each."""
-        batch, steps, dim = tokens_shape
-        return (batch, steps + 1, dim), (batch, steps + 1)
-
-
-@keras.saving.register_keras_serializable("mmkeras")
-class Pool(keras.layers.Layer):
-    """Mean and maximum over the visible tokens, batch-normalised.
-
-    (batch, steps, dim), (batch, steps) -> (batch, 2 * dim). What all rows have in
-    common is taken away and every modality comes in the same scale; without, the
-    modality with the largest numbers is heard alone for the first hundreds of steps.
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        # Short runs: the default of 0.99 would still remember the first steps.
-        # Over all replicas, where the backend can.
-        synchronized = keras.backend.backend() == "tensorflow"
-        self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, synchronized=synchronized
-        )
-
-    def build(self, tokens_shape, visible_shape):
-        """Builds the normalisation."""
-        self.norm.build((None, 2 * tokens_shape[-1]))
-
-    def compute_mask(self, *inputs, **masks):
-        """No steps are left, so no mask."""
-        return None
-
-    def call(self, tokens, visible, training=None):
-        """Pools."""
-        both = [masked_mean(tokens, visible), masked_max(tokens, visible)]
-        return self.norm(ops.concatenate(both, axis=-1), training=training)
-
-
-def masked_mean(tokens, mask):
-    """Mean over the steps of the mask, (batch, steps, dim) -> (batch, dim)."""
-    weights = ops.cast(mask, tokens.dtype)[..., None]
-    return ops.sum(tokens * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
-
-
-def masked_max(tokens, mask):
-    """Largest over the steps of the mask, (batch, steps, dim) -> (batch, dim)."""
-    lowest = -6e4  # within float16
-    return ops.max(ops.where(mask[..., None], tokens, lowest), axis=1)
-
-
-def transformer_block(tokens, mask, *, num_heads, dropout, name):
-    """One pre-norm encoder block (Xiong et al. 2020, arXiv 2002.04745).
-
-    Args:
-        tokens: (batch, steps, dim).
-        mask: (batch, steps) bool; steps outside it are not attended to.
-        num_heads: heads; must divide dim.
-        dropout: share in [0, 1).
-        name: prefix of the layers' names.
-
-    Returns:
-        (batch, steps, dim).
-    """
-    dim = tokens.shape[-1]
-    if dim % num_heads:
-        raise ValueError(f"{num_heads} heads do not divide {dim} units")
-    normed = keras.layers.LayerNormalization(name=f"{name}_attention_norm")(tokens)
-    attended = keras.layers.MultiHeadAttention(
-        num_heads, dim // num_heads, dropout=dropout, name=f"{name}_attention"
-    )(normed, normed, attention_mask=mask[:, None, :])
-    tokens = tokens + attended
-    normed = keras.layers.LayerNormalization(name=f"{name}_mlp_norm")(tokens)
-    hidden = keras.layers.Dense(4 * dim, "gelu", name=f"{name}_mlp_hidden")(normed)
-    hidden = keras.layers.Dropout(dropout, name=f"{name}_dropout")(hidden)
-    return tokens + keras.layers.Dense(dim, name=f"{name}_mlp")(hidden)
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), "floor": self.floor}

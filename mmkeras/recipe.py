@@ -1,0 +1,150 @@
+"""The sections of a recipe and their keys, each with its rule, default and meaning."""
+
+import re
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from mmkeras.families import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+
+
+def _long(choice):
+    """`lstm` -> `{kind: lstm}`."""
+    return {"kind": choice} if isinstance(choice, str) else choice
+
+
+# A member of a family: its kind, or a mapping of its kind and options.
+Choice = Annotated[
+    dict,
+    BeforeValidator(_long),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Data(_Section):
+    """Where the rows are, and which column holds what."""
+
+    manifest: str = Field(description="path of the CSV, from where the command runs")
+    inputs: dict[str, Choice] = Field(
+        description="column -> modality (text, image, audio) and how it is decoded",
+    )
+    targets: dict[str, Choice] = Field(description="column -> task")
+    id: str = Field("id", description="column that names a row; line number without it")
+    split: str = Field("split", description="column of train, valid, test")
+    shares: tuple[Fraction, Fraction, Fraction] = Field(
+        (0.8, 0.1, 0.1),
+        description="train, valid, test shares where there is no split column",
+    )
+    separator: str = Field(",", description="of cells, one character")
+    encoding: str = Field("utf-8", description="of the CSV; a BOM is skipped")
+    on_bad_row: Literal["drop", "refuse"] = Field(
+        "drop", description="train without the bad rows, counted, or not at all"
+    )
+    cache_mb: NonNegativeInt = Field(
+        2048,
+        description="megabytes that decoded rows may take in memory; above it they "
+        "are decoded anew each epoch",
+    )
+    features_mb: NonNegativeInt = Field(
+        4096,
+        description="megabytes of disk for what frozen backbones give, computed once "
+        "a file; 0: nothing is kept, the backbones run in every step",
+    )
+
+    @pydantic.field_validator("separator")
+    @classmethod
+    def _one_character(cls, value):
+        if len(value) != 1 or value in '"\r\n':
+            raise ValueError('expected one character, as ";" or "\\t"')
+        return value
+
+    @pydantic.field_validator("shares")
+    @classmethod
+    def _whole(cls, value):
+        if abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"the three shares must add up to 1, not {sum(value):g}")
+        return value
+
+
+class Augment(_Section):
+    """Random changes of training rows, seeded by (seed, epoch, row)."""
+
+    modality_dropout: Fraction = Field(
+        0.0, description="chance that a present modality of a row is hidden"
+    )
+    image_shift: Fraction = Field(
+        0.0, description="largest shift of a picture, as a share of its size"
+    )
+    audio_snr_db: float | None = Field(
+        None,
+        description="white noise is added at a signal-to-noise ratio drawn between so "
+        "many dB and 30 more",
+    )
+    word_dropout: Fraction = Field(
+        0.0, description="chance that a word becomes the unknown word"
+    )
+
+
+class Train(_Section):
+    """How the model is fitted."""
+
+    epochs: PositiveInt = Field(12, description="most epochs")
+    batch_size: PositiveInt = Field(32, description="rows a step")
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: PositiveFloat = 0.001
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="cosine: falls to zero over all epochs"
+    )
+    patience: NonNegativeInt = Field(
+        5, description="epochs without a better validation loss before the end; 0: all"
+    )
+    seed: NonNegativeInt = Field(
+        0, lt=2**31, description="of splits, weights, order and augmentation"
+    )
+    learning_rates: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="input -> what the learning rate is multiplied with for its "
+        "branch; for the backbone alone where it is pretrained",
+    )
+    frozen_epochs: NonNegativeInt = Field(
+        0,
+        description="first epochs in which pretrained backbones stay frozen that are "
+        "trained thereafter",
+    )
+    balance: Literal["none", "blending"] = Field(
+        "none",
+        description="blending: a head of its own for each input while training, their "
+        "losses weighed by how well each still generalises",
+    )
+    jit_compile: bool = Field(False, description="compile the step with XLA")
+    baselines: bool = Field(
+        True, description="also train each modality alone, for comparison"
+    )
+
+
+class Recipe(_Section):
+    """One system from manifest to model."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    name: str = Field(description="of the run's folder, unless --run says another")
+    data: Data
+    branches: dict[str, Choice] = Field(
+        default_factory=dict, description="input -> branch and its options"
+    )
+    fusion: Choice = Field(
+        default_factory=dict, description="how the branches are brought together"
+    )
+    augment: Augment = Field(default_factory=Augment)
+    train: Train = Field(default_factory=Train)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _folder(cls, value):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+            raise ValueError("expected ASCII letters, digits, `_`, `.` and `-`")
+        return value
