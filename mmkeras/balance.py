@@ -84,9 +84,7 @@ class Blend(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Weighs by what was won and what was overfitted since the first epoch."""
         parts = list(self.model.parts)
-        now = {
-            part: (logs[f"{part}_loss"], logs[f"val_{part}_loss"]) for part in parts
-        }
+        now = {part: (logs[f"{part}_loss"], logs[f"val_{part}_loss"]) for part in parts}
         if self.first is None:
             self.first = now
         else:

@@ -17,6 +17,7 @@ VERBS = {
     "quickstart": "the whole main job on the embedded digits",
     "digits": "writes the embedded data set",
     "check": "opens every file of a manifest; every row accounted for",
+    "show": "prints the model of a recipe or run: parts, shapes, parameters",
     "train": "trains a recipe and judges the run",
     "evaluate": "judges a run on a split, or on another manifest",
     "export": "writes a SavedModel that answers raw bytes, proved equal to the run",

@@ -4,6 +4,7 @@ All faults of a recipe are reported at once, each with its key, its value and th
 nearest name. Nothing here imports TensorFlow.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from pydantic import BaseModel
 
 from mmkeras import families
 from mmkeras.recipe import Recipe
+
+# The options in which a tabular input lists its columns.
+LISTS = ("numbers", "categories")
 
 
 class RecipeError(ValueError):
@@ -165,6 +169,7 @@ def _resolve(tree):
             faults.append(f"data.{key}: name at least one column")
     given = _choices(tree, "branches")
     faults += _names(inputs, targets, given) + _rates(inputs, tree)
+    faults += _columns(inputs, targets)
     branches = {
         name: resolve(
             f"branches.{decode['kind']}", given.get(name, {}), f"branches.{name}"
@@ -197,7 +202,8 @@ def _section(tree, key):
 def _names(inputs, targets, branches):
     """Faults in the names of columns."""
     faults = []
-    for name in [*inputs, *targets]:
+    read = [families.columns_of(*each) for each in inputs.items()]
+    for name in dict.fromkeys([*inputs, *targets, *itertools.chain(*read)]):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             faults.append(
                 f"data: column `{name}` cannot name a tensor of the served model: "
@@ -207,7 +213,7 @@ def _names(inputs, targets, branches):
         faults.append(f"data: `{name}` is both an input and a target")
     for name in inputs:
         owner, _, last = name.rpartition("_")
-        if owner in inputs and last in ("present", "samples", "bytes"):
+        if owner in inputs and last in _parts(inputs[owner]):
             faults.append(
                 f"data.inputs: `{name}` is a name that the model gives to a part of "
                 f"input `{owner}`: rename the column"
@@ -219,6 +225,39 @@ def _names(inputs, targets, branches):
                 f"branches: no input `{name}`. Inputs: {', '.join(inputs)}{hint}"
             )
     return faults
+
+
+def _parts(choice):
+    """What the model adds to an input's name to name what goes with it."""
+    tabular = choice.get("kind") == "tabular"
+    return ("present", *(("ids", "seen") if tabular else ("samples", "bytes")))
+
+
+def _columns(inputs, targets):
+    """Faults in the columns that inputs list, beside those of the names themselves."""
+    faults, values = [], families.VALUES
+    files = {n for n, each in inputs.items() if each.get("kind", "text") not in values}
+    for name, choice in inputs.items():
+        columns = families.columns_of(name, choice)
+        if choice.get("kind") == "tabular" and not any(map(choice.get, LISTS)):
+            faults.append(
+                f"data.inputs.{name}: no columns. List those of numbers under "
+                f"`numbers` and those of words under `categories`: numbers: [{name}]"
+            )
+        for column in sorted(set(columns) - {name} | _repeats(columns)):
+            wrong = {
+                "is listed twice": columns.count(column) > 1,
+                "is a target, which a model would only copy": column in targets,
+                "is the name of a file that is sent: rename the column": column in files
+                or column.removesuffix("_bytes") in {*files, name} - {column},
+            }
+            told = f"data.inputs.{name}: the column `{column}`"
+            faults += [f"{told} {what}" for what, is_so in wrong.items() if is_so]
+    return faults
+
+
+def _repeats(names):
+    return {name for name in names if names.count(name) > 1}
 
 
 def _rates(inputs, tree):

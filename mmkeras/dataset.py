@@ -23,10 +23,12 @@ def read(decoder, cells):
 
     Args:
         decoder: one of `mmkeras.modalities`.
-        cells: texts or paths, (rows,) string; "" is missing.
+        cells: texts or paths, (rows,) string, (rows, columns) where the input reads
+            several columns; "" is missing.
 
     Returns:
-        ({key: (rows, ...)}, faults (rows,) string). A fault is "" where there is none.
+        ({key: (rows, ...)}, faults: strings in the shape of `cells`, "" where there is
+        none).
     """
     if not decoder.is_file:
         return decoder.attempt_batch(cells)
@@ -66,6 +68,7 @@ class Rows:
         for name, decoder in self.decoders.items():
             cells = tf.gather(self.cells[name], numbers)
             tensors, faults = read(decoder, cells)
+            cells, faults = tf.reshape(cells, (-1,)), tf.reshape(faults, (-1,))
             bad = tf.argmax(tf.cast(faults != "", tf.int32))
             check = tf.debugging.Assert(
                 tf.reduce_all(faults == ""), [cells[bad], faults[bad]]
@@ -111,7 +114,7 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
         progress: called with (rows done, rows) now and then.
 
     Returns:
-        (Rows, {line: (input, reason)}); faulty inputs of a row are zeros in `Rows`.
+        (Rows, {line: (column, reason)}); faulty inputs of a row are zeros in `Rows`.
     """
     if not decoders:
         return Rows({}, {}, {}), {}
@@ -141,14 +144,35 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
     return Rows({}, cells, dict(decoders)), faults
 
 
+def faults(rows, decoders):
+    """What is wrong with cells that are no files, before anything is learnt of them.
+
+    Args:
+        rows: a `manifest.Manifest`.
+        decoders: {input: decoder}; those without `faults` find none.
+
+    Returns:
+        {line: (column, reason)}.
+    """
+    found = {}
+    for name, decoder in decoders.items():
+        if hasattr(decoder, "faults"):
+            cells = tf.constant(rows.cells(name), tf.string)
+            found = _by_line(rows, 0, {name: decoder.faults(cells)}) | found
+    return found
+
+
 def _openable(decoder, cells):
-    """Cells with "" for every file that cannot be opened, and why, (rows,) each.
+    """Cells with "" for every file that cannot be opened, and why, in one shape.
 
     The graph cannot go on after a file that it cannot open, as it can after one that
     it cannot decode.
     """
+    if not decoder.is_file:
+        cells = tf.constant(cells, tf.string)
+        return cells, tf.zeros_like(cells)
     faults = [""] * len(cells)
-    for position, path in enumerate(cells if decoder.is_file else ()):
+    for position, path in enumerate(cells):
         if path and not os.access(path, os.R_OK):
             gone = "may not be read by this user" if os.path.exists(path) else "is gone"
             faults[position] = f"the file {gone}"
@@ -177,13 +201,14 @@ def broken_files_named():
 
 
 def _by_line(rows, first, found):
-    """{input: (n,) faults} of the n rows from `first` on -> {line: (input, reason)}."""
+    """{input: faults} of the rows from `first` on -> {line: (column, reason)}."""
     faults = {}
     for name, reasons in found.items():
-        reasons = reasons.numpy()
-        for position in np.flatnonzero(reasons != b""):
+        columns = rows.columns(name)
+        reasons = np.reshape(reasons, (-1, len(columns)))
+        for position, at in np.argwhere(reasons != b"").tolist():
             line = int(rows.frame.index[first + position])
-            faults.setdefault(line, (name, reasons[position].decode()))
+            faults.setdefault(line, (columns[at], reasons[position, at].decode()))
     return faults
 
 

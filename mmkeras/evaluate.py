@@ -3,6 +3,7 @@
 import base64
 import csv
 import html
+import os
 import string
 from pathlib import Path
 
@@ -239,6 +240,7 @@ def _write_report(run, there, metrics, rows):
         "verdict": html.escape(verdict(judged) or plain(judged)),
         "scores": "\n".join(_score_table(*pair) for pair in metrics.items()),
         "figures": _figures(there.figures),
+        "diagram": _diagram(run),
         "classes": _class_tables(run, judged),
         "data": html.escape(_data_sentence(rows)),
         "recipe": html.escape(run.recipe_yaml.read_text(encoding="utf-8")),
@@ -246,7 +248,9 @@ def _write_report(run, there, metrics, rows):
         "split": split,
     }
     _fill("report.html", there.report_html, values)
-    _fill("card.md", there.card, _card_values(run, metrics, judged, rows))
+    values = _card_values(run, metrics, judged, rows)
+    values["parts"] = _parts(run, there)
+    _fill("card.md", there.card, values)
 
 
 def _fill(template, path, values):
@@ -326,6 +330,25 @@ def _figures(folder):
             f"<figcaption>{title}</figcaption></figure>\n"
         )
     return shown
+
+
+def _diagram(run):
+    """The model's diagram as a picture inside a page; "" of a run that has none."""
+    if not run.diagram.is_file():
+        return ""
+    data = base64.b64encode(run.diagram.read_bytes()).decode("ascii")
+    return f'<img alt="the model" src="data:image/svg+xml;base64,{data}">'
+
+
+def _parts(run, there):
+    """A table of the parts' parameters in Markdown, and the diagram; or ""."""
+    outline = run.read_json(run.parameters_json)
+    if not outline:
+        return ""
+    head, *lines = plots.parts(outline)
+    table = [head, ["---"] * len(head), *lines]
+    diagram = f"![the model]({os.path.relpath(run.diagram, there.folder)})"
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in table), "", diagram, ""])
 
 
 def _accounted(run, rows):

@@ -27,12 +27,13 @@ class ProofError(RuntimeError):
 def saved_model(run, folder, rows=None, *, log=print):
     """Writes `folder/<version>/`, proved in a fresh process that has only TensorFlow.
 
-    The signature `serving_default` takes one string a row and input: a text under the
-    input's name, the bytes of an image or sound file as `<input>_bytes`; an empty
-    string is a missing modality. For each target it gives `label`, `probability` and
-    `probabilities` (`<target>_label`, ... where there are several), and for each row
-    `present`, (rows, inputs) bool in the order of the recipe, and `error`: what was
-    wrong with a file, "" where nothing; such an input counts as missing.
+    The signature `serving_default` takes strings, each (rows,): a text under the
+    input's name, the columns of a table each under its own, the bytes of an image or
+    sound file as `<input>_bytes`; an empty string is missing. For each target it gives
+    `label`, `probability` and `probabilities` (`<target>_label`, ... where there are
+    several), and for each row `present`, (rows, inputs) bool in the order of the
+    recipe, and `error`: what was wrong with a file or a number, "" where nothing; that
+    counts as missing.
 
     Args:
         run: a `run.Run`.
@@ -74,17 +75,20 @@ def serving_function(run):
         run: a `run.Run`.
 
     Returns:
-        A function of one (batch,) string tensor an input, in the order of the recipe,
-        giving {output name: (batch, ...)}; see `saved_model`.
+        A function of the (batch,) string tensors of `signature`, in its order, giving
+        {output name: (batch, ...)}; see `saved_model`.
     """
     decoders, network, tasks = run.decoders, run.model, run.tasks
 
     def serve(*raws):
+        given = dict(zip(served(run), raws, strict=True))
         tensors, faults = {}, []
-        for decoder, raw in zip(decoders.values(), raws, strict=True):
-            decoded, fault = decoder.attempt_batch(raw)
+        for decoder in decoders.values():
+            own = [given[name] for name in decoder.signatures]
+            raw = tf.stack(own, axis=1) if len(own) > 1 else own[0]
+            decoded, found = decoder.attempt_batch(raw)
             tensors |= decoded
-            faults.append(_named_fault(decoder.name, fault))
+            faults += _named_faults(decoder, found)
         outputs = network(tensors, training=False)
         answers = {}
         for name, task in tasks.items():
@@ -99,25 +103,28 @@ def serving_function(run):
     return serve
 
 
+def served(run):
+    """Names of the strings that `serving_default` takes, in the order of the recipe."""
+    every = (name for each in run.decoders.values() for name in each.signatures)
+    return list(dict.fromkeys(every))  # two inputs may read one column
+
+
 def signature(run):
     """The strings that `serving_default` takes, a list of tf.TensorSpec."""
-    return [
-        tf.TensorSpec([None], tf.string, name=decoder.signature)
-        for decoder in run.decoders.values()
-    ]
+    return [tf.TensorSpec([None], tf.string, name=name) for name in served(run)]
 
 
 def raw_columns(run, rows):
     """What a client would send for these rows, {served name: list of bytes}."""
     columns = {}
     for name, decoder in run.decoders.items():
-        cells = rows.cells(name)
         if decoder.is_file:
-            columns[decoder.signature] = [
-                Path(cell).read_bytes() if cell else b"" for cell in cells
+            columns[decoder.signatures[0]] = [
+                Path(cell).read_bytes() if cell else b"" for cell in rows.cells(name)
             ]
-        else:
-            columns[decoder.signature] = [cell.encode("utf-8") for cell in cells]
+            continue
+        for column in decoder.signatures:
+            columns[column] = [cell.encode("utf-8") for cell in rows.frame[column]]
     return columns
 
 
@@ -126,7 +133,7 @@ def answer(source, columns, batch_size=64):
 
     Args:
         source: a `run.Run`, or the path of a version's folder.
-        columns: {served name: list of bytes}, all of one length; one for each input.
+        columns: {served name: list of bytes}, all of one length.
         batch_size: rows a call.
 
     Returns:
@@ -140,7 +147,7 @@ def answer(source, columns, batch_size=64):
         call = lambda part: serve(**part)  # noqa: E731
     else:
         compiled = tf.function(serving_function(source), signature(source))
-        order = [spec.name for spec in signature(source)]
+        order = served(source)
         call = lambda part: compiled(*(part[name] for name in order))  # noqa: E731
     count = len(next(iter(columns.values())))
     parts = []
@@ -170,7 +177,8 @@ def assets(folder):
     """What an exported model tells of itself, from its `assets.extra`.
 
     Returns:
-        ({target: labels}, names of the strings it takes in the order of the recipe).
+        ({target: labels}, {input: names of the strings it takes}), in the order of the
+        recipe.
 
     Raises:
         FileNotFoundError: a SavedModel that mmkeras did not write.
@@ -194,15 +202,25 @@ def _readable(run, rows, log):
     """The rows without those whose files cannot be read; None where there are none."""
     if rows is None or not len(rows):
         return None
-    files = {name: each for name, each in run.decoders.items() if each.is_file}
-    _, faults = dataset.load(rows, files, cache_mb=0)
+    _, faults = dataset.load(rows, run.decoders, cache_mb=0)
     if faults:
         log(f"left out {len(faults)} rows that cannot be read")
     return rows.reject(faults) if len(faults) < len(rows) else None
 
 
-def _named_fault(name, fault):
-    return tf.where(fault == "", "", tf.strings.join([f"{name}: ", fault, "."]))
+def inputs(run):
+    """{input: names of the strings it takes}, in the order of the recipe."""
+    return {name: list(each.signatures) for name, each in run.decoders.items()}
+
+
+def _named_faults(decoder, faults):
+    """What is wrong with an input as sentences, a list of (batch,) strings."""
+    names = [decoder.name] if decoder.is_file else decoder.signatures
+    columns = tf.unstack(tf.reshape(faults, (-1, len(names))), axis=1)
+    return [
+        tf.where(fault == "", "", tf.strings.join([f"{name}: ", fault, "."]))
+        for name, fault in zip(names, columns, strict=True)
+    ]
 
 
 def _write(run, target):
@@ -218,7 +236,7 @@ def _write(run, target):
     extra = target / "assets.extra"
     extra.mkdir(exist_ok=True)
     run.write_json(extra / "labels.json", run.labels)
-    run.write_json(extra / "inputs.json", [spec.name for spec in signature(run)])
+    run.write_json(extra / "inputs.json", inputs(run))
     run.write_json(extra / "packages.json", packages(run))
 
 
@@ -227,7 +245,7 @@ def _prove(run, target, rows, work):
     request = {
         "model": str(target),
         "packages": packages(run),
-        "signature": [spec.name for spec in signature(run)],
+        "signature": served(run),
     }
     if rows is not None:
         columns = raw_columns(run, rows)

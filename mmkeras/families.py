@@ -10,6 +10,7 @@ signature.
 import ast
 import difflib
 import functools
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,9 +33,20 @@ NonNegativeInt = Annotated[int, Field(ge=0), _NUMBER]
 PositiveFloat = Annotated[float, Field(gt=0), _NUMBER]
 PositiveInt = Annotated[int, Field(gt=0), _NUMBER]
 
+
+def _listed(value):
+    if isinstance(value, str):
+        raise ValueError(f"expected a list of columns, as [{value}]")
+    return value
+
+
+# Names of columns of the manifest; no other option is a list.
+Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
 # The words that may stand in the annotation of an option.
 TYPES = {
     "bool": bool,
+    "tuple[str, ...]": Columns,
     "int": Annotated[int, _NUMBER],
     "float": Annotated[float, _NUMBER],
     "str": str,
@@ -46,12 +58,16 @@ TYPES = {
     "PositiveInt": PositiveInt,
 }
 
+# Kinds of input whose cell is the value itself; in all others it is a file's path.
+VALUES = ("text", "tabular")
+
 # Where each family's dict literal stands.
 FAMILIES = {
     "modalities": ("modalities/__init__.py", "MODALITIES"),
     "branches.text": ("branches/text.py", "TEXT"),
     "branches.image": ("branches/image.py", "IMAGE"),
     "branches.audio": ("branches/audio.py", "AUDIO"),
+    "branches.tabular": ("branches/tabular.py", "TABULAR"),
     "fusion": ("fusion/__init__.py", "FUSIONS"),
     "tasks": ("tasks/__init__.py", "TASKS"),
 }
@@ -110,6 +126,24 @@ def resolve(family, choice):
         lines = [describe(fault, allowed, kind) for fault in error.errors()]
         raise OptionError("\n".join(lines)) from None
     return {"kind": kind, **options.model_dump()}
+
+
+def columns_of(name, choice):
+    """The columns of the manifest that an input reads.
+
+    Args:
+        name: of the input.
+        choice: its dict in `data.inputs`, of which each list names columns.
+
+    Returns:
+        A tuple of str, in the order in which its decoder takes them: those that it
+        lists, else the one of its own name.
+
+    >>> columns_of("person", {"kind": "tabular", "numbers": ["age"], "categories": []})
+    ('age',)
+    """
+    lists = [value for value in choice.values() if isinstance(value, list | tuple)]
+    return tuple(itertools.chain.from_iterable(lists)) or (name,)
 
 
 def describe(fault, allowed, owner):
@@ -187,6 +221,4 @@ def _type(annotation) -> Any:
         return _type(annotation.left) | _type(annotation.right)
     if isinstance(annotation, ast.Subscript) and annotation.value.id == "Literal":
         return Literal[ast.literal_eval(annotation.slice)]
-    if isinstance(annotation, ast.Constant) and annotation.value is None:
-        return None
-    return TYPES[annotation.id]
+    return TYPES[ast.unparse(annotation)]

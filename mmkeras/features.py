@@ -249,11 +249,37 @@ def on_features(network, names):
 def digest(backbone):
     """What tells a backbone from others: a hash of its layers and weights, bytes."""
     found = hashlib.blake2b(digest_size=16)
-    config = json.dumps(backbone.get_config(), sort_keys=True, default=str)
-    found.update(config.encode())
+    text = json.dumps(backbone.get_config(), sort_keys=True, default=str)
+    config = json.loads(text)
+    plain = _renumbered(config, set(_names(config)), {})
+    found.update(json.dumps(plain, sort_keys=True).encode())
     for weight in backbone.weights:
         found.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
     return found.digest()
+
+
+def _names(config):
+    """Every name of a layer or operation in a config."""
+    inner = config.values() if isinstance(config, dict) else config
+    for each in inner if isinstance(config, dict | list) else ():
+        yield from _names(each)
+    if isinstance(config, dict) and isinstance(config.get("name"), str):
+        yield config["name"]
+
+
+def _renumbered(config, names, seen):
+    """A config with names as numbers: Keras counts names up as layers are made."""
+    if isinstance(config, dict):
+        return {
+            key: _renumbered(each, names, seen)
+            for key, each in config.items()
+            if key != "trainable"  # changes no feature
+        }
+    if isinstance(config, list):
+        return [_renumbered(each, names, seen) for each in config]
+    if isinstance(config, str) and config in names:
+        return seen.setdefault(config, len(seen))
+    return config
 
 
 def pack(row):

@@ -4,7 +4,6 @@ Rows read = rows used + rows refused, always. No TensorFlow here: what can be kn
 without opening a picture or a sound is known in seconds.
 """
 
-import collections
 import csv
 import dataclasses
 import functools
@@ -14,22 +13,11 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-SPLITS = ("train", "valid", "test")
-
-# Other names that data sets give to the three splits.
-SPLIT_ALIASES = {
-    "training": "train",
-    "val": "valid",
-    "validation": "valid",
-    "dev": "valid",
-    "testing": "test",
-}
-
-# Kinds of input whose cell is the value itself; in all others it is a file's path.
-VALUES = ("text",)
+from mmkeras import splits
+from mmkeras.families import VALUES, columns_of
+from mmkeras.splits import SPLITS
 
 
 class ManifestError(ValueError):
@@ -69,12 +57,14 @@ class Manifest:
             where empty; indexed by the line where the row begins (the header is 1).
             Splits bear their full names; `id`, the line, and `split` are added where
             absent.
-        inputs: {column: kind}.
+        inputs: {input: kind}.
         targets: names of the target columns.
         id: name of the id column.
         split_column: name of the split column.
         rejected: the refused rows.
         warnings: sentences about rows that are used all the same.
+        reads: {input: columns that it reads}; an input that is not in it reads the
+            column of its own name.
     """
 
     path: Path
@@ -85,6 +75,7 @@ class Manifest:
     split_column: str = "split"
     rejected: tuple = ()
     warnings: tuple = ()
+    reads: dict = dataclasses.field(default_factory=dict)
 
     def __len__(self):
         return len(self.frame)
@@ -99,13 +90,21 @@ class Manifest:
         """The rows' ids, a list of str."""
         return self.frame[self.id].tolist()
 
+    def columns(self, name):
+        """The columns that input `name` reads, a tuple of str."""
+        return self.reads.get(name, (name,))
+
     def cells(self, name):
         """What a reader of input `name` is given: texts, or paths of files; "" missing.
 
         Returns:
-            A list of str, one a row.
+            A list, one a row: of str, or of tuples of str where the input reads several
+            columns.
         """
-        cells = self.frame[name].tolist()
+        columns = self.columns(name)
+        if len(columns) > 1:
+            return list(self.frame[[*columns]].itertuples(index=False, name=None))
+        cells = self.frame[columns[0]].tolist()
         if self.inputs[name] in VALUES:
             return cells
         folder = self.path.parent
@@ -199,8 +198,10 @@ def read(data, *, labels=None, targets_required=True, seed=0):
     columns = list(dict.fromkeys([*header, data.id]))
     frame = pd.DataFrame(kept, index=lines, columns=columns, dtype=object)
     keys = data.id, data.split
-    found = Manifest(path, frame, inputs, targets, *keys, tuple(rejected))
-    warnings = _fill_splits(found, data.shares if training else (0, 0, 1), seed)
+    reads = {name: columns_of(name, choice) for name, choice in data.inputs.items()}
+    found = Manifest(path, frame, inputs, targets, *keys, tuple(rejected), (), reads)
+    shares = data.shares if training else (0, 0, 1)
+    warnings = splits.fill(frame, data.split, targets, shares, seed)
     if targets_required:
         found = found.reject(_unseen_labels(found, labels))
     warnings += _duplicate_ids(found)
@@ -260,7 +261,7 @@ def _decode(path, encoding):
 
 
 def _require_columns(path, header, data, targets_required, training):
-    wanted = {name: "inputs" for name in data.inputs}
+    wanted = dict.fromkeys(_columns(data), "inputs")
     if targets_required:
         wanted |= {name: "targets" for name in data.targets}
     if training:  # These are made where they are absent, but not under a chosen name.
@@ -274,6 +275,12 @@ def _require_columns(path, header, data, targets_required, training):
             f"own column under {keys}, or set data.separator if the cells are not "
             f"separated by `{data.separator}`"
         )
+
+
+def _columns(data):
+    """All columns that the inputs read, in the order of the recipe, each once."""
+    columns = [columns_of(name, choice) for name, choice in data.inputs.items()]
+    return list(dict.fromkeys(itertools.chain.from_iterable(columns)))
 
 
 def _ragged(header, cells, row):
@@ -292,11 +299,11 @@ def _row_fault(row, data, labelled, path_fault):
     for name in data.targets if labelled else ():
         if not row[name]:
             return name, "the label is empty"
-    if not any(row[name] for name in data.inputs):
-        return "", f"every input is empty: {', '.join(data.inputs)}"
+    if not any(row[column] for column in _columns(data)):
+        return "", f"every input is empty: {', '.join(_columns(data))}"
     for name, choice in data.inputs.items():
-        is_file = row[name] and choice["kind"] not in VALUES
-        if is_file and (reason := path_fault(row[name])):
+        cell = "" if choice["kind"] in VALUES else row[name]
+        if cell and (reason := path_fault(cell)):
             return name, reason
     return None
 
@@ -305,13 +312,13 @@ def _split_fault(row, column, labelled):
     if column not in row:
         return None
     name = row[column].lower()
-    row[column] = name = SPLIT_ALIASES.get(name, name)
+    row[column] = name = splits.ALIASES.get(name, name)
     if not labelled and name not in SPLITS:
         row[column] = name = "test"
     if name in SPLITS:
         return None
     what = f"`{name}` is not a split" if name else "the split is empty"
-    return column, f"{what}. Splits: {', '.join([*SPLITS, *SPLIT_ALIASES])}"
+    return column, f"{what}. Splits: {', '.join([*SPLITS, *splits.ALIASES])}"
 
 
 def _path_fault(folder, cell):
@@ -335,43 +342,6 @@ def _path_fault(folder, cell):
 
 def _refuse(line, row, id_column, column, reason):
     return Rejected(int(line), row[id_column], column, reason, row)
-
-
-def _fill_splits(found, shares, seed):
-    """Makes the split column, or its `valid` part, where the file has none."""
-    frame, column = found.frame, found.split_column
-    if column not in frame:
-        frame[column] = _stratified(frame, found.targets, shares, seed)
-        return []
-    train = frame[column] == "train"
-    if shares[0] == 0 or (frame[column] == "valid").any() or train.sum() < 2:
-        return []
-    part = _stratified(frame[train], found.targets, (0.9, 0.1, 0), seed)
-    frame.loc[train, column] = part
-    taken = int((part == "valid").sum())
-    return [f"no row is `valid`: {taken} of {train.sum()} train rows are taken for it"]
-
-
-def _stratified(frame, targets, shares, seed):
-    """A split for every row, the shares kept as a whole and within each label.
-
-    Shuffled rows, ordered by label, are dealt out: each to the split that lacks most of
-    its share so far, but the first of a label to train, so that none is missing there.
-    """
-    labels = [tuple(enumerate(row)) for row in frame[[*targets]].to_numpy().tolist()]
-    total = collections.Counter(itertools.chain.from_iterable(labels))
-    order = np.random.default_rng(seed).permutation(len(frame)).tolist()
-    split, dealt, seen = np.empty(len(frame), dtype=object), [0, 0, 0], set()
-    for number in sorted(order, key=labels.__getitem__):
-        lacks = [s * (sum(dealt) + 1) - d for s, d in zip(shares, dealt, strict=True)]
-        first = shares[0] and not seen.issuperset(labels[number])
-        at = 0 if first else lacks.index(max(lacks))
-        split[number] = SPLITS[at]
-        if at == 0:
-            seen.update(labels[number])
-        # A label of one row cannot be split, and does not count for the shares.
-        dealt[at] += all(total[label] > 1 for label in labels[number])
-    return split
 
 
 def _unseen_labels(found, labels):

@@ -1,5 +1,7 @@
 """Branches + fusion + heads -> one functional keras.Model: the house on one page."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -84,6 +86,114 @@ def joined(core, backbones, given):
     for backbone in backbones.values():
         given = {**given, **backbone({key: given[key] for key in backbone.input})}
     return core({key: given[key] for key in core.input})
+
+
+def outline(network, recipe=None):
+    """The parts of what `build` made, in the way of the data.
+
+    Args:
+        network: the model; one loaded from a file will do.
+        recipe: tells the kinds of inputs, branches and heads; "" without it.
+
+    Returns:
+        A list of dicts that JSON takes: "part" (`input`, `backbone`, `branch`,
+        `fusion`, `head` or `heads for training only`), "name" of the input or target,
+        "kind" (of a branch with a backbone: the backbone's, and "" its own),
+        "shape" of what it gives, without the batch, "parameters" and "trainable", whose
+        sums are those of the network. An input has "tensors" too, {key: shape}. The
+        parameters of a branch include the token that stands for a missing input. A
+        late fusion with several inputs has the shape (inputs, units). Heads for
+        training only, those of `train.balance`, have the shape None: no output of the
+        network comes from them. A SavedModel of TF Hub counts no parameter.
+    """
+    core, backbones = parts(network)
+    own = {layer.name: layer for layer in core.layers}
+    names = [key for key in network.input if f"{key}_present" in network.input]
+    kinds = _kinds(recipe)
+    found = []
+    for name in names:
+        inputs, kind = network.input, kinds.get(f"branch {name}", "")
+        tensors = {
+            key: _shape(inputs[key])
+            for end in ("", "_present", "_samples", "_ids", "_seen")
+            if (key := f"{name}{end}") in inputs
+        }
+        part = _part("input", name, kinds.get(f"input {name}", ""), tensors[name], [])
+        found.append({**part, "tensors": tensors})
+        if name in backbones:
+            features = backbones[name].output[f"{name}_features"]
+            owners = [backbones[name]]
+            found.append(_part("backbone", name, kind, _shape(features), owners))
+            kind = ""
+        branch = own.get(f"{name}_branch") or own[f"{name}_rest"]
+        shape = _shape(branch.output["tokens"])
+        owners = [branch, own[f"{name}_missing"]]
+        found.append(_part("branch", name, kind, shape, owners))
+    return [*found, *_outline_behind(network, core, kinds)]
+
+
+def _outline_behind(network, core, kinds):
+    """The parts of `outline` from the fusion on."""
+    fuse = core.get_layer("fusion")
+    kind = next(kind for kind, made in FUSIONS.items() if type(fuse) is made)
+    each = keras.tree.flatten(fuse.output)
+    shape = _shape(each[0]) if len(each) == 1 else [len(each), *_shape(each[0])]
+    found = [_part("fusion", "", kind, shape, [fuse])]
+    seen = _upstream(core, fuse.output)  # the branches, told already
+    for target, output in network.output.items():
+        behind = _upstream(core, core.output[target])
+        head = [layer for key, layer in behind.items() if key not in seen]
+        seen |= behind
+        task = kinds.get(f"head {target}", "")
+        found.append(_part("head", target, task, _shape(output), head))
+    if rest := [layer for layer in core.layers if layer.name not in seen]:
+        found.append(_part("heads for training only", "", "", None, rest))
+    return found
+
+
+def _upstream(core, output):
+    """{name: layer} of all that an output of the core is made of."""
+    return {
+        layer.name: layer
+        for layer in keras.Model(core.input, output).layers
+        if layer.name in {each.name for each in core.layers}
+    }
+
+
+def _part(part, name, kind, shape, owners):
+    """A part of `outline`; `owners` are the layers that hold its parameters."""
+    return {
+        "part": part,
+        "name": name,
+        "kind": kind,
+        "shape": shape,
+        "parameters": sum(layer.count_params() for layer in owners),
+        "trainable": sum(
+            math.prod(weight.shape)
+            for layer in owners
+            for weight in layer.trainable_weights
+        ),
+    }
+
+
+def _kinds(recipe):
+    """{"input NAME", "branch NAME" or "head TARGET": kind}."""
+    if recipe is None:
+        return {}
+    sections = {
+        "input": recipe.data.inputs,
+        "branch": recipe.branches,
+        "head": recipe.data.targets,
+    }
+    return {
+        f"{section} {name}": choice["kind"]
+        for section, choices in sections.items()
+        for name, choice in choices.items()
+    }
+
+
+def _shape(tensor):
+    return list(tensor.shape[1:])
 
 
 def _core(rests, fuse, tasks, alone, name):

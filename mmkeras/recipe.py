@@ -31,7 +31,8 @@ class Data(_Section):
 
     manifest: str = Field(description="path of the CSV, from where the command runs")
     inputs: dict[str, Choice] = Field(
-        description="column -> modality (text, image, audio) and how it is decoded",
+        description="column -> modality (text, image, audio, tabular) and how it is "
+        "decoded; an input that lists columns reads those instead",
     )
     targets: dict[str, Choice] = Field(description="column -> task")
     id: str = Field("id", description="column that names a row; line number without it")

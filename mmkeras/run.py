@@ -25,6 +25,8 @@ class Run:
         self.recipe_yaml = self.folder / "recipe.yaml"
         self.environment_json = self.folder / "environment.json"
         self.model_file = self.folder / "model.keras"
+        self.diagram = self.folder / "model.svg"
+        self.parameters_json = self.folder / "parameters.json"
         self.vocabulary = self.folder / "vocabulary"
         self.labels_json = self.folder / "labels.json"
         self.history_csv = self.folder / "history.csv"
@@ -83,6 +85,17 @@ class Run:
         """Writes a JSON file, keys in the order given."""
         text = json.dumps(content, indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
+
+    def write_outline(self, outline):
+        """Writes what `model.outline` gives, as numbers and as a diagram.
+
+        A file of its own beside the model: which weights of a backbone were trained
+        cannot be told of one that was loaded.
+        """
+        from mmkeras import plots
+
+        self.write_json(self.parameters_json, outline)
+        plots.model(self.diagram, outline)
 
 
 def create(folder, recipe):

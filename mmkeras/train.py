@@ -7,7 +7,16 @@ import functools
 import keras
 import numpy as np
 
-from mmkeras import augment, balance, dataset, features, modalities, model, progress, run
+from mmkeras import (
+    augment,
+    balance,
+    dataset,
+    features,
+    modalities,
+    model,
+    progress,
+    run,
+)
 from mmkeras.manifest import ManifestError
 from mmkeras.tasks import TASKS, make
 
@@ -69,6 +78,7 @@ def fit(recipe, rows, *, folder, log=print):
         decoders=prepared.decoders, tasks=prepared.tasks, model=network
     )
     _write_inputs(made, prepared)
+    made.write_outline(model.outline(network, recipe))
     history = _fit_one(recipe, prepared, network, "fusion", logs=made.logs)
     _write_history(made.history_csv, history)
     network.save(made.model_file)
@@ -99,7 +109,7 @@ def prepare(recipe, rows, *, log=print):
             rows, files, cache_mb=recipe.data.cache_mb, progress=advance
         )
     lines = rows.frame.index
-    rows = rows.reject(faults)
+    rows = rows.reject(dataset.faults(rows, texts) | faults)
     rows = rows.reject(_unlearnable(rows))
     good = lines.isin(rows.frame.index)
     _account(rows, recipe.data.on_bad_row, log)
@@ -323,30 +333,40 @@ def compile_model(recipe, network, tasks, steps_per_epoch):
 
 
 def _optimizer(kind, rate, factors):
-    """An optimizer whose rate is multiplied for some variables, {id: factor}."""
+    """An optimizer whose rate is multiplied for some variables.
+
+    Args:
+        kind: a key of `OPTIMIZERS`.
+        rate: learning rate or schedule.
+        factors: a list of (variable, factor).
+    """
     parent = OPTIMIZERS[kind]
     if not factors:
         return parent(rate)
+    by_key = {}
 
     class Discriminative(parent):
         def update_step(self, gradient, variable, learning_rate):
-            factor = factors.get(id(variable), 1.0)
+            # Not the variable itself: TensorFlow hands in what lies below it.
+            factor = by_key.get(self._var_key(variable), 1.0)
             super().update_step(gradient, variable, learning_rate * factor)
 
-    return Discriminative(rate)
+    optimizer = Discriminative(rate)
+    by_key |= {optimizer._var_key(variable): factor for variable, factor in factors}
+    return optimizer
 
 
 def _factors(rates, network):
-    """{id of a variable: what its learning rate is multiplied with}."""
-    factors = {}
+    """A list of (variable, what its learning rate is multiplied with)."""
     core, backbones = model.parts(network)
-    for name, factor in rates.items():
-        own = {f"{name}_branch", f"{name}_rest"}
-        found = [layer for layer in core.layers if layer.name in own]
-        layer = backbones.get(name) or next(iter(found), None)
-        for variable in layer.trainable_variables if layer else ():
-            factors[id(variable)] = factor
-    return factors
+    branches = {layer.name: layer for layer in core.layers}
+    return [
+        (variable, factor)
+        for name, factor in rates.items()
+        for layer in [backbones.get(name) or branches.get(f"{name}_branch")]
+        if layer
+        for variable in layer.trainable_variables
+    ]
 
 
 def _callbacks(fitted, options, logs, held_out):

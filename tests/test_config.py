@@ -190,6 +190,49 @@ def test_a_fault_names_key_value_and_remedy(override, expected):
 
 
 @pytest.mark.parametrize(
+    ("person", "expected"),
+    [
+        ("tabular", "person: no columns. List those of numbers under `numbers` and"),
+        ("{kind: tabular, numbers: age}", "expected a list of columns, as [age], got"),
+        ("{kind: tabular, numbers: [a, b, a]}", "the column `a` is listed twice"),
+        ("{kind: tabular, numbers: [a], categories: [a]}", "`a` is listed twice"),
+        ("{kind: text, columns: [a, a]}", "person: the column `a` is listed twice"),
+        ("{kind: text, columns: [a, label]}", "column `label` is a target, which a"),
+        ("{kind: tabular, categories: [label]}", "the column `label` is a target"),
+        ("{kind: tabular, numbers: [height cm]}", "`height cm` cannot name a tensor"),
+        ("{kind: tabular, numbers: [image]}", "`image` is the name of a file that is"),
+        ("{kind: text, columns: [image_bytes]}", "`image_bytes` is the name of a file"),
+        ("{kind: tabular, numbers: [1]}", "`numbers.0`: Input should be a valid str"),
+        ("{kind: image, columns: [a]}", "unknown key `columns` for `image`"),
+    ],
+)
+def test_faults_in_the_columns_of_an_input(person, expected):
+    assert expected in told(tree(), f"data.inputs.person={person}")
+
+
+def test_columns_come_back_from_yaml_and_may_bear_any_inputs_name():
+    content = tree()
+    content["data"]["inputs"] |= {
+        "age": {"kind": "tabular", "numbers": ["age", "height"]},
+        "all": {"kind": "text", "columns": ["text", "age"]},
+    }
+    recipe = config.parse(content)
+    assert config.parse(yaml.safe_load(config.dump(recipe))) == recipe
+    found = yaml.safe_load(config.dump(recipe))["data"]["inputs"]
+    assert found["age"]["numbers"] == ["age", "height"]
+    assert recipe.branches["age"]["kind"] == "tokens"
+
+
+def test_parts_of_an_input_are_no_names_of_others():
+    content = tree()
+    person = {"kind": "tabular", "numbers": ["a"]}
+    content["data"]["inputs"] |= {"person": person, "person_seen": "text"}
+    assert "to a part of input `person`" in told(content)
+    content["data"]["inputs"]["person"] = "text"
+    config.parse(content)
+
+
+@pytest.mark.parametrize(
     ("override", "keys", "value"),
     [
         ("data.inputs.image.size=65", ("data", "inputs", "image", "size"), 65),

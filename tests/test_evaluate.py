@@ -1,3 +1,4 @@
+import base64
 import csv
 import html.parser
 import json
@@ -183,8 +184,11 @@ def parsed(path):
 
 def test_the_report_is_one_file_with_the_verdict_first(trained):
     page = parsed(trained.report_html)
-    assert len(page.sources) == 3
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    *figures, diagram = page.sources
+    assert len(figures) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in figures)
+    data = diagram.removeprefix("data:image/svg+xml;base64,")
+    assert base64.b64decode(data) == trained.diagram.read_bytes()
     assert not re.search(r"url\(|@import", trained.report_html.read_text("utf-8"))
     title, name, verdict = page.text[:3]
     assert (title, name) == ("tiny: report", "tiny")
@@ -205,6 +209,35 @@ def test_the_card_tells_numbers_inputs_and_rows(trained):
     assert "`label` (10 labels)" in text and "300 rows read" in text
     assert f"{trained.model.count_params():,}" in text
     assert "$" not in text
+
+
+def test_the_card_has_a_table_of_trainable_parameters(trained):
+    text = trained.card.read_text(encoding="utf-8")
+    table = text.split("| part | kind | gives | parameters | trainable |\n")[1]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.split("\n\n")[0].splitlines()[1:]
+    ]
+    *parts, (title, _, _, total, trainable) = cells
+    assert title == "all" and total == f"{trained.model.count_params():,}"
+    weights = [np.prod(each.shape) for each in trained.model.trainable_weights]
+    assert trainable == f"{sum(weights):,}" != total
+    for column, whole in ((3, total), (4, trainable)):
+        added = sum(int(line[column].replace(",", "")) for line in parts)
+        assert f"{added:,}" == whole
+    names = [line[0] for line in parts]
+    assert {"text branch", "image branch", "fusion", "label head"} <= set(names)
+    assert "(model.svg)" in text and trained.diagram.is_file()
+
+
+def test_a_run_without_a_diagram_is_still_judged(copied, rows):
+    copied.diagram.unlink()
+    copied.parameters_json.unlink()
+    evaluate.report(copied, rows, ("test",), log=print)
+    assert "image/svg" not in copied.report_html.read_text(encoding="utf-8")
+    text = copied.card.read_text(encoding="utf-8")
+    assert f"- **Parameters**: {copied.model.count_params():,}." in text
+    assert "(model.svg)" not in text and "| part |" not in text
 
 
 def test_figures_are_pictures_of_a_sensible_size(trained):

@@ -73,9 +73,14 @@ def test_the_version_is_the_next_and_nothing_else_is_left(exported):
 
 
 def test_the_export_tells_its_labels_and_inputs(exported, trained):
-    labels, served = export.assets(exported[0])
+    labels, inputs = export.assets(exported[0])
     assert labels == {"label": [str(digit) for digit in range(10)]} == trained.labels
-    assert served == ["text", "image_bytes", "audio_bytes"]
+    assert inputs == {
+        "text": ["text"],
+        "image": ["image_bytes"],
+        "audio": ["audio_bytes"],
+    }
+    assert list(inputs) == list(trained.recipe.data.inputs)
     with pytest.raises(
         FileNotFoundError, match="not an export of mmkeras: no .*labels"
     ):
@@ -183,8 +188,8 @@ def test_two_targets_answer_by_their_names(two_targets, tmp_path):
     assert set(first) == names | {"present", "error"}
     assert first["parity_label"] in ("even", "odd")
     assert len(first["parity_probabilities"]) == 2
-    labels, served = export.assets(path)
-    assert list(labels) == ["label", "parity"] and served == ["text", "image_bytes"]
+    labels, inputs = export.assets(path)
+    assert list(labels) == ["label", "parity"] and list(inputs) == ["text", "image"]
 
 
 def by_hand(folder, answer):

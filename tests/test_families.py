@@ -43,6 +43,7 @@ def test_kinds_are_those_of_the_imported_dicts_with_their_signatures():
         "branches.text": branches.TEXT,
         "branches.image": branches.IMAGE,
         "branches.audio": branches.AUDIO,
+        "branches.tabular": branches.TABULAR,
         "fusion": fusion.FUSIONS,
         "tasks": tasks.TASKS,
     }
@@ -124,6 +125,24 @@ def test_null_and_paths_are_weights():
     )
     named = resolve("branches.image", {"kind": "vgg16", "weights": "a/b.h5"})
     assert named["weights"] == "a/b.h5"
+
+
+def test_columns_are_a_list_of_names():
+    found = resolve("modalities", {"kind": "tabular", "numbers": ["age", "height"]})
+    assert found["numbers"] == ("age", "height") and found["categories"] == ()
+    assert "expected a list of columns, as [age], got 'age'" in message(
+        "modalities", {"kind": "tabular", "numbers": "age"}
+    )
+    # YAML reads a bare `no` as False.
+    text = message("modalities", {"kind": "text", "columns": ["a", False]})
+    assert text == "`columns.1`: Input should be a valid string, got False"
+
+
+def test_an_input_reads_the_columns_it_lists_else_that_of_its_name():
+    listed = {"kind": "tabular", "numbers": ["a", "b"], "categories": ["c"]}
+    assert families.columns_of("it", resolve("modalities", listed)) == ("a", "b", "c")
+    assert families.columns_of("it", resolve("modalities", "text")) == ("it",)
+    assert families.columns_of("it", {}) == ("it",)
 
 
 def test_an_unknown_family_is_a_key_error():

@@ -264,6 +264,42 @@ def test_faults_of_a_row(write):
     assert str(rows.rejected[1]) == "line 5, row `4`, `label`: the label is empty"
 
 
+def tables(path, **inputs):
+    content = {
+        "manifest": str(path),
+        "inputs": inputs,
+        "targets": {"label": "classification"},
+    }
+    return config.parse({"name": "rows", "data": content}).data
+
+
+def test_an_input_that_lists_columns_reads_those(write):
+    lines = [" 30 ,Graz,a,,x", ",,,,x", ",,,a.png,x", ",Wien,,,x"]
+    path = write("\n".join(["age,city,note,image,label", *lines]))
+    person = {"kind": "tabular", "numbers": ["age"], "categories": ["city"]}
+    everything = {"kind": "text", "columns": ["note", "age", "city"]}
+    words = {"kind": "text", "columns": ["note"]}
+    rows = manifest.read(
+        tables(path, person=person, all=everything, words=words, image="image")
+    )
+    assert rows.cells("person") == [("30", "Graz"), ("", ""), ("", "Wien")]
+    assert rows.cells("all")[0] == ("a", "30", "Graz")
+    assert rows.cells("words") == ["a", "", ""]
+    assert rows.cells("image") == ["", str(path.parent / "a.png"), ""]
+    assert rows.columns("person") == ("age", "city")
+    assert rows.columns("image") == ("image",)
+    assert reasons(rows) == {3: ("", "every input is empty: age, city, note, image")}
+    assert rows.split("train").cells("person")[0] == ("30", "Graz")
+
+
+def test_every_column_that_is_listed_must_be_there(write):
+    path = write("age,note,label\n30,a,x")
+    person = {"kind": "tabular", "numbers": ["age", "height"]}
+    text = message(manifest.read, tables(path, person=person, note="text"))
+    assert "no column `height`. Found ['age', 'note', 'label']" in text
+    assert "under data.inputs" in text and "`person`" not in text
+
+
 def test_labels_of_a_trained_model_are_the_known_ones(write):
     path = write(text_rows(["x", "z", "y"]))
     rows = manifest.read(data(path, ["text"]), labels={"label": ["x", "y"]})

@@ -1,5 +1,7 @@
 """The whole model: its inputs by name, missing modalities, every key of a recipe."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -274,3 +276,112 @@ def test_two_inputs_of_one_kind_have_a_branch_each(recipe):
     rows["front"] = rows["front"] * 0
     assert set(network.input) == {"front", "front_present", "back", "back_present"}
     assert np.abs(np.array(network(rows)["label"]) - one).max() > 1e-6
+
+
+def sums(parts):
+    return tuple(
+        sum(part[key] for part in parts) for key in ("parameters", "trainable")
+    )
+
+
+def counted(network):
+    """(parameters, trainable ones), as Keras tells."""
+    trainable = sum(int(np.prod(each.shape)) for each in network.trainable_weights)
+    return network.count_params(), trainable
+
+
+VGG = "branches.image={kind: vgg16, weights: null, units: 8%s}"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["fusion=late"],
+        ["fusion=bottleneck", "data.targets.more=classification"],
+        ["fusion=late", "train.balance=blending", "data.targets.more=classification"],
+        ["data.inputs.image.size=32", VGG % ""],
+        ["data.inputs.image.size=32", VGG % ", trainable: 0.25"],
+        ["data.inputs.image.size=32", VGG % ", trainable: true", "fusion=gated"],
+    ],
+    ids=lambda overrides: " ".join(overrides) or "tiny",
+)
+def test_the_parts_of_an_outline_add_up_to_the_network(recipe, overrides):
+    network = built(recipe, *overrides)
+    parts = model.outline(network, recipe_of(recipe, *overrides))
+    assert sums(parts) == counted(network)
+    assert json.loads(json.dumps(parts)) == parts
+    heads = [part["name"] for part in parts if part["part"] == "head"]
+    assert heads == list(network.output)
+
+
+def test_an_outline_follows_the_data(recipe):
+    network = built(recipe)
+    parts = model.outline(network, recipe)
+    told = [(part["part"], part["name"], part["kind"], part["shape"]) for part in parts]
+    assert told == [
+        ("input", "text", "text", [8]),
+        ("branch", "text", "lstm", [8, 8]),
+        ("input", "image", "image", [16, 16, 3]),
+        ("branch", "image", "cnn", [16, 8]),
+        ("input", "audio", "audio", [2400]),
+        ("branch", "audio", "cnn", [8, 8]),
+        ("fusion", "", "concat", [16]),
+        ("head", "label", "classification", [10]),
+    ]
+    assert parts[4]["tensors"] == {
+        "audio": [2400],
+        "audio_present": [],
+        "audio_samples": [],
+    }
+    assert parts[-1]["parameters"] == 16 * 10 + 10
+    branch = network.get_layer("text_branch").count_params()
+    assert parts[1]["parameters"] == branch + 8  # the token of what is missing
+    plain = model.outline(network)
+    assert [part["kind"] for part in plain if part["kind"]] == ["concat"]
+    assert sums(plain) == sums(parts)
+
+
+@pytest.mark.parametrize(("trainable", "share"), [("false", 0), ("0.25", 0.48)])
+def test_an_outline_tells_what_of_a_backbone_is_frozen(recipe, trainable, share):
+    size = "data.inputs.image.size=64"
+    network = built(recipe, size, VGG % f", trainable: {trainable}")
+    parts = model.outline(network, recipe_of(recipe, size, VGG % ""))
+    (backbone,) = [part for part in parts if part["part"] == "backbone"]
+    assert (backbone["name"], backbone["kind"]) == ("image", "vgg16")
+    assert backbone["shape"] == [2, 2, 512]
+    assert backbone["parameters"] == 14_714_688  # keras.applications, without its top
+    assert backbone["trainable"] / backbone["parameters"] == pytest.approx(
+        share, abs=0.01
+    )
+    at = parts.index(backbone)
+    assert (parts[at + 1]["part"], parts[at + 1]["shape"]) == ("branch", [4, 8])
+    assert parts[at + 1]["parameters"] > 512 * 8
+
+
+def test_heads_for_training_only_are_called_that(recipe):
+    plain = model.outline(built(recipe, "fusion=late"), recipe)
+    parts = model.outline(
+        built(recipe, "fusion=late", "train.balance=blending"), recipe
+    )
+    assert parts[:-1] == plain
+    last = parts[-1]
+    assert (last["part"], last["shape"]) == ("heads for training only", None)
+    # A late fusion of their own, and a head an input.
+    assert last["parameters"] > 3 * (64 * 10 + 10)
+    late = next(part for part in parts if part["part"] == "fusion")
+    assert (late["kind"], late["shape"]) == ("late", [3, 64])
+    assert parts[-2]["parameters"] == 3 * (64 * 10 + 10)
+
+
+def test_an_outline_of_a_model_read_from_a_file_is_the_same(recipe, tmp_path):
+    network = built(recipe, "fusion=late", "train.balance=blending")
+    network.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert model.outline(again, recipe) == model.outline(network, recipe)
+
+
+def test_an_outline_of_one_input(recipe):
+    parts = model.outline(built(recipe, only=["audio"]), recipe)
+    assert [part["part"] for part in parts] == ["input", "branch", "fusion", "head"]
+    assert parts[0]["name"] == "audio"

@@ -1,12 +1,15 @@
 import struct
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmkeras import plots
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def size(path):
@@ -87,3 +90,119 @@ def test_figures_leave_the_backend_of_a_notebook_alone():
         [sys.executable, "-c", code, "/dev/null"], capture_output=True, text=True
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+def part(name, kind, shape, parameters=0, trainable=None, of=""):
+    """A part as `model.outline` gives; all of it trainable unless told otherwise."""
+    trainable = parameters if trainable is None else trainable
+    numbers = {"parameters": parameters, "trainable": trainable}
+    return {"part": kind, "name": name, "kind": of, "shape": shape, **numbers}
+
+
+def outline(inputs=3, heads=1, frozen=14_714_688, extra=True):
+    """So many inputs, the first behind a frozen backbone."""
+    parts = []
+    for number in range(inputs):
+        name = f"picture_{number}"
+        parts.append(part(name, "input", [64, 64, 3], of="image"))
+        if not number:
+            parts.append(
+                part(name, "backbone", [2, 2, 512], 14_714_688, 14_714_688 - frozen)
+            )
+        parts.append(part(name, "branch", [4, 8], 1500, of="cnn"))
+    parts.append(part("", "fusion", [16], 1248, 1152, of="gated"))
+    parts += [part(f"target_{n}", "head", [n + 2], 34) for n in range(heads)]
+    if extra:
+        parts.append(part("", plots.TRAINING, None, 99))
+    return parts
+
+
+def drawn(path, parts):
+    """(the root of the SVG, all its texts)."""
+    plots.model(path, parts)
+    root = ElementTree.parse(path).getroot()
+    return root, ["".join(each.itertext()) for each in root.iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize(("inputs", "heads"), [(1, 1), (3, 2), (8, 1), (1, 5)])
+def test_a_model_is_drawn_with_every_name_as_text(tmp_path, inputs, heads):
+    root, texts = drawn(tmp_path / "model.svg", outline(inputs, heads))
+    for number in range(inputs):
+        assert f"picture_{number}" in texts
+    for number in range(heads):
+        assert f"target_{number}" in texts
+    assert texts.count("4 tokens × 8") == inputs
+    assert {"gated", "64 × 64 × 3", "1.5 k parameters", "14.7 M, frozen"} <= set(texts)
+    assert plots.TRAINING in texts and "99 parameters" in texts
+    height = float(root.get("height").removesuffix("pt"))
+    assert height >= plots.ROW * (max(inputs, heads) + 1)
+
+
+def test_boxes_of_a_model_do_not_overlap():
+    for inputs, heads in ((1, 1), (3, 2), (8, 1), (2, 5)):
+        columns = {name: [] for name in plots.COLUMNS}
+        for each in outline(inputs, heads, extra=False):
+            columns[each["part"]].append(each)
+        places, width = plots._places(columns, max(inputs, heads))
+        boxes = [place for _, place in places]
+        for at, (left, top, wide, high) in enumerate(boxes):
+            assert left >= 0 and left + wide <= width
+            for other_left, other_top, other_wide, other_high in boxes[:at]:
+                aside = left >= other_left + other_wide or other_left >= left + wide
+                assert aside or top >= other_top + other_high or other_top >= top + high
+
+
+def test_texts_fit_their_boxes():
+    for each in outline(2, 2):
+        columns = {name: [] for name in plots.COLUMNS}
+        columns.get(each["part"], []).append(each)
+        for told, (_, _, wide, high) in plots._places(columns, 1)[0]:
+            lines = plots._lines(told)
+            assert max(plots._width(line, True) for line in lines) < wide
+            assert len(lines) * plots.LINE <= high
+
+
+def test_what_is_frozen_is_hatched_and_said(tmp_path):
+    whole, texts = drawn(tmp_path / "whole.svg", outline())
+    assert "14.7 M, frozen" in texts and any("hatched: frozen" in t for t in texts)
+    part_of, texts = drawn(tmp_path / "part.svg", outline(frozen=7_000_000))
+    assert "14.7 M, 7.7 M trained" in texts
+    none, texts = drawn(tmp_path / "none.svg", outline(frozen=0))
+    assert not any("frozen" in text or "trained" in text for text in texts)
+    hatched = [len(list(root.iter(f"{SVG}pattern"))) for root in (whole, part_of, none)]
+    assert hatched == [1, 1, 0]
+
+
+def test_the_same_model_gives_the_same_file(tmp_path):
+    for name in ("one.svg", "two.svg"):
+        plots.model(tmp_path / name, outline())
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.svg", "two.svg"))
+    assert one == two and b"<dc:date>" not in one
+    assert b'href="http' not in one  # nothing is loaded from elsewhere
+
+
+def test_the_table_of_a_model_adds_up():
+    head, *lines, sums = plots.parts(outline(2, 1))
+    assert head == ["part", "kind", "gives", "parameters", "trainable"]
+    assert sums == ["all", "", "", "14,719,069", "4,285"]
+    assert lines[1] == ["picture_0 backbone", "", "2 × 2 × 512", "14,714,688", "0"]
+    assert lines[-1] == [plots.TRAINING, "", "", "99", "99"]
+
+
+def test_shapes_for_people():
+    told = plots.shape_text(part("text", "input", [24], of="text"))
+    assert told == "24 ids"
+    assert plots.shape_text(part("it", "branch", [1, 64])) == "1 token × 64"
+    assert plots.shape_text(part("it", "branch", [None, 64])) == "any tokens × 64"
+    assert plots.shape_text({**part("it", "head", [2]), "assumed": True}) == "2?"
+    assert plots.shape_text(part("it", "head", [])) == "1"
+
+
+def test_a_saved_model_of_another_make_is_not_told_as_empty(tmp_path):
+    parts = [
+        {**each, "parameters": 0, "trainable": 0}
+        if each["part"] == "backbone"
+        else each
+        for each in outline()
+    ]
+    assert "SavedModel, frozen" in drawn(tmp_path / "model.svg", parts)[1]

@@ -111,6 +111,7 @@ def test_lengths_of_recipes_are_as_told():
         ("text", "branches.text"),
         ("image", "branches.image"),
         ("audio", "branches.audio"),
+        ("tabular", "branches.tabular"),
         ("fusion", "fusion"),
         ("task", "tasks"),
     ],

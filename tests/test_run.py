@@ -20,6 +20,8 @@ def test_a_trained_run_leaves_these_files(trained):
         "recipe.yaml",
         "environment.json",
         "model.keras",
+        "model.svg",
+        "parameters.json",
         "vocabulary",
         "labels.json",
         "history.csv",

@@ -11,6 +11,7 @@ from keras import ops
 from pydantic import PositiveInt
 
 from mmkeras import layers
+from mmkeras.branches.kerashub import audio_kerashub
 from mmkeras.families import Fraction
 
 # Speech has a PCEN variance of about 0.2, silence none.
@@ -58,7 +59,7 @@ def gru(
     *,
     rate_hz,
     clip_samples,
-    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "mfcc",
+    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "log_mel",
     hop_ms: PositiveInt = 20,
     num_mels: PositiveInt = 40,
     num_mfcc: PositiveInt = 20,
@@ -89,7 +90,7 @@ def lstm(
     *,
     rate_hz,
     clip_samples,
-    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "mfcc",
+    features: Literal["learned", "pcen", "mfcc", "log_mel"] = "log_mel",
     hop_ms: PositiveInt = 20,
     num_mels: PositiveInt = 40,
     num_mfcc: PositiveInt = 20,
@@ -207,9 +208,19 @@ def _frames(name, clip_samples, front_end):
     starts = ops.arange(frames.shape[1], dtype="int32") * front_end.hop_samples
     mask = ops.less(starts[None, :], real)  # (batch, frames)
     floor = PCEN_FLOOR if isinstance(front_end, layers.PCEN) else 1.0  # else dB
-    frames = layers.Standardize(floor, name=f"{name}_standardize")(frames, mask)
+    frames = layers.Standardize(
+        per_band=isinstance(front_end, layers.MFCC),
+        floor=floor,
+        name=f"{name}_standardize",
+    )(frames, mask)
     inputs = {name: wave, f"{name}_samples": samples, f"{name}_present": present}
     return inputs, frames, mask
 
 
-AUDIO = {"cnn": cnn, "gru": gru, "lstm": lstm, "conformer": conformer}
+AUDIO = {
+    "cnn": cnn,
+    "gru": gru,
+    "lstm": lstm,
+    "conformer": conformer,
+    "kerashub": audio_kerashub,
+}

@@ -16,6 +16,7 @@ from mmkeras.branches.applications import (
     vgg16,
     vgg19,
 )
+from mmkeras.branches.kerashub import image_kerashub
 from mmkeras.families import Fraction
 
 
@@ -79,4 +80,5 @@ IMAGE = {
     "vgg19": vgg19,
     "mobilenet": mobilenet,
     "convnext": convnext,
+    "kerashub": image_kerashub,
 }

@@ -137,6 +137,9 @@ def tuned(backbone, trainable, lora_rank, adapter_units):
     if len(chosen) > 1:
         raise ValueError(f"choose one of {' and '.join(chosen)}")
     freeze(backbone, trainable)
+    for layer in backbone.layers:
+        if layer.name == "pooled_dense":  # nobody reads the pooled output
+            layer.trainable = False
     if lora_rank:
         _enable_lora(backbone, lora_rank)
     return Adapted(backbone, adapter_units) if adapter_units else backbone

@@ -181,31 +181,33 @@ class MFCC(keras.layers.Layer):
 class Standardize(keras.layers.Layer):
     """Zero mean and unit variance over each clip, all its frames and bands together.
 
-    A louder microphone moves nothing. Not band by band, as cepstral mean and variance
-    normalisation does: that would blow up the bands which hold only noise. Frames that
-    are not visible neither count nor survive. (Keras handles an argument called `mask`
-    in a way of its own, so none is here.)
+    A louder microphone moves nothing. Frames that are not visible neither count nor
+    survive. (Keras handles an argument called `mask` in a way of its own, so none is
+    here.)
 
     Args:
+        per_band: each band by itself: cepstral mean and variance normalisation. Right
+            for cepstra, whose first outweighs all others together; bands of a spectrum
+            which hold only noise would be blown up.
         floor: variance added to that of the clip, in the features' unit squared; the
             default is for dB. Silence has no variance, and must not become loud noise.
         **kwargs: of a Keras layer. Always computes in float32: the squares of a whole
             clip overflow float16.
     """
 
-    def __init__(self, floor=1.0, **kwargs):
+    def __init__(self, per_band=False, floor=1.0, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.floor = floor
+        self.per_band, self.floor = per_band, floor
 
     def call(self, features, visible):
         """Features (batch, frames, bands), visible (batch, frames) -> as features."""
         weights = ops.cast(visible, features.dtype)[..., None]
-        count = features.shape[-1] * ops.sum(weights, axis=1, keepdims=True)
+        axes, bands = ((1,), 1) if self.per_band else ((1, 2), features.shape[-1])
+        count = bands * ops.sum(weights, axis=1, keepdims=True)
         count = ops.maximum(count, 1)  # (batch, 1, 1)
-        mean = ops.sum(features * weights, axis=(1, 2), keepdims=True) / count
+        mean = ops.sum(features * weights, axis=axes, keepdims=True) / count
         centred = (features - mean) * weights
-        squares = ops.sum(ops.square(centred), axis=(1, 2), keepdims=True)
-        variance = squares / count
+        variance = ops.sum(ops.square(centred), axis=axes, keepdims=True) / count
         return centred / ops.sqrt(variance + self.floor)
 
     def compute_output_shape(self, features_shape, visible_shape):
@@ -214,4 +216,8 @@ class Standardize(keras.layers.Layer):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "floor": self.floor}
+        return {
+            **super().get_config(),
+            "per_band": self.per_band,
+            "floor": self.floor,
+        }

@@ -1,9 +1,11 @@
 """Bytes or strings -> tensors, in the graph: the same code trains and serves.
 
-Every decoder has `name`, `is_file`, `signature`, `specs`, `geometry`, `resources`,
-`packages`, `decode`, `attempt` and `attempt_batch`, and those which learn something of
-the train split `learn`, `save` and `load`; to add a modality, write a class with these
-and one line below.
+Every decoder has `name`, `is_file`, `signatures` (the served strings that it takes),
+`specs`, `geometry`, `resources`, `packages`, `decode`, `attempt` and `attempt_batch`,
+those which learn something of the train split `learn`, `save` and `load`, and those
+which find fault with strings that are no files `faults`; to add a modality, write a
+class with these and one line below. Raw strings are (batch,), or (batch, columns) where
+a decoder takes several; its faults have the same shape.
 """
 
 import functools
@@ -12,9 +14,10 @@ from mmkeras.modalities.audio import Audio
 from mmkeras.modalities.hub import HubTexts
 from mmkeras.modalities.image import Image
 from mmkeras.modalities.subwords import Subwords
+from mmkeras.modalities.tabular import Tabular
 from mmkeras.modalities.text import Text
 
-MODALITIES = {"text": Text, "image": Image, "audio": Audio}
+MODALITIES = {"text": Text, "image": Image, "audio": Audio, "tabular": Tabular}
 
 # What a text branch reads where that is not words of the train split.
 READERS = {
@@ -35,7 +38,7 @@ def make(inputs, branches):
         branches: its resolved `branches`, {column: {kind, options}}.
 
     Returns:
-        {column: decoder}.
+        {input: decoder}.
     """
     made = {}
     for name, choice in inputs.items():

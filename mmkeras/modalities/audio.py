@@ -32,7 +32,7 @@ class Audio:
         self.rate_hz = rate_hz
         self.clip_seconds = clip_seconds
         self.clip_samples = max(1, round(rate_hz * clip_seconds))
-        self.signature = f"{name}_bytes"
+        self.signatures = (f"{name}_bytes",)
 
     @property
     def specs(self):

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 from pydantic import PositiveInt
 
-from mmkeras.modalities.text import bounded
+from mmkeras.modalities.text import bounded, joined
 
 
 class HubTexts:
@@ -19,6 +19,7 @@ class HubTexts:
         name: the manifest's column and the model's input.
         length: pieces kept of a text, both marks included.
         vocabulary_size: that of other texts; the tokenizer has its own.
+        columns: read as one text, see `text.joined`.
         preprocessor: handle on TF Hub, or local folder of the SavedModel. It has the
             functions `tokenize` and `bert_pack_inputs`.
     """
@@ -29,12 +30,19 @@ class HubTexts:
     unknown_id, special_ids = 100, (0, 101, 102)
 
     def __init__(
-        self, name, preprocessor, *, length: PositiveInt = 32, vocabulary_size=None
+        self,
+        name,
+        preprocessor,
+        *,
+        length: PositiveInt = 32,
+        vocabulary_size=None,
+        columns=(),
     ):
         self.name = name
         self.length = length
         self.preprocessor = preprocessor
-        self.signature = name
+        self.columns = tuple(columns)
+        self.signatures = self.columns or (name,)
         self._folder = self._loaded = None
 
     @property
@@ -78,7 +86,7 @@ class HubTexts:
 
     def attempt(self, raw):
         """One text -> (dict as `decode`, fault); a text has no fault: always ""."""
-        rows, faults = self.attempt_batch(tf.reshape(raw, (1,)))
+        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
         return {key: value[0] for key, value in rows.items()}, faults[0]
 
     def attempt_batch(self, raws):
@@ -88,7 +96,7 @@ class HubTexts:
             RuntimeError: no preprocessor yet.
         """
         loaded = self._preprocessor()
-        texts = bounded(raws, self.length)
+        texts = bounded(joined(raws, self.columns), self.length)
         packed = loaded.bert_pack_inputs(
             [loaded.tokenize(texts)], seq_length=tf.constant(self.length)
         )

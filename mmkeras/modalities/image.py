@@ -39,7 +39,7 @@ class Image:
         self.name = name
         self.size = size
         self.resize = resize
-        self.signature = f"{name}_bytes"
+        self.signatures = (f"{name}_bytes",)
 
     @property
     def specs(self):

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 from pydantic import PositiveInt
 
-from mmkeras.modalities.text import bounded
+from mmkeras.modalities.text import bounded, joined
 
 
 class Subwords:
@@ -23,6 +23,7 @@ class Subwords:
         name: the manifest's column and the model's input.
         length: pieces kept of a text, both marks included.
         vocabulary_size: that of other texts; the tokenizer has its own.
+        columns: read as one text, see `text.joined`.
         preset: a name that KerasHub knows, or a local folder in KerasHub's or Hugging
             Face's format.
     """
@@ -30,11 +31,20 @@ class Subwords:
     is_file = False
     resources, packages = [], ("tensorflow_text",)
 
-    def __init__(self, name, preset, *, length: PositiveInt = 32, vocabulary_size=None):
+    def __init__(
+        self,
+        name,
+        preset,
+        *,
+        length: PositiveInt = 32,
+        vocabulary_size=None,
+        columns=(),
+    ):
         self.name = name
         self.length = length
         self.preset = preset
-        self.signature = name
+        self.columns = tuple(columns)
+        self.signatures = self.columns or (name,)
         self._tokenizer = None
 
     @property
@@ -117,7 +127,7 @@ class Subwords:
 
     def attempt(self, raw):
         """One text -> (dict as `decode`, fault); a text has no fault: always ""."""
-        rows, faults = self.attempt_batch(tf.reshape(raw, (1,)))
+        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
         return {key: value[0] for key, value in rows.items()}, faults[0]
 
     def attempt_batch(self, raws):
@@ -137,7 +147,7 @@ class Subwords:
 
     def _ids(self, raws):
         tokenizer = self.tokenizer
-        pieces = tokenizer(bounded(raws, self.length))
+        pieces = tokenizer(bounded(joined(raws, self.columns), self.length))
         kept = tf.cast(pieces, tf.int32)[:, : self.length - 2]
         count = kept.nrows()
         start = tf.fill((count, 1), tokenizer.start_token_id)

@@ -80,6 +80,29 @@ def normalise(texts):
     return tf.strings.strip(tf.strings.regex_replace(texts, _SPACES, " "))
 
 
+def joined(raws, columns):
+    """The cells of several columns as one text, "age: 31; city: Graz".
+
+    So a model of texts reads a whole row: what every other way of reading it has to
+    beat. Blank cells are left out; a row of blank cells gives "".
+
+    Args:
+        raws: (batch, columns) string; (batch,) where there is one column.
+        columns: their names; none: `raws` are texts already.
+
+    Returns:
+        (batch,) string.
+    """
+    if not columns:
+        return raws
+    cells = tf.reshape(raws, (-1, len(columns)))
+    names = tf.constant([f"; {column}: " for column in columns])
+    named = names + tf.strings.strip(cells)
+    blank = tf.strings.regex_full_match(cells, f"({_SPACES}|{_INVISIBLE})*")
+    texts = tf.strings.reduce_join(tf.where(blank, "", named), axis=1)
+    return tf.strings.regex_replace(texts, "^; ", "", replace_global=False)
+
+
 def bounded(raws, length):
     """The beginning of texts, valid UTF-8, at most what `length` tokens can take.
 
@@ -114,6 +137,8 @@ class Text:
             of it that the train split lacks fill up the vocabulary. None: no file.
         length: tokens kept of a text; the rest is cut, and shorter texts are padded.
         vocabulary_size: at most so many ids, padding and unknown included.
+        columns: of the manifest, read as one text, see `joined`; the one of the
+            input's own name where none is listed.
     """
 
     is_file = False
@@ -128,12 +153,14 @@ class Text:
         *,
         length: PositiveInt = 32,
         vocabulary_size: PositiveInt = 10_000,
+        columns: tuple[str, ...] = (),
     ):
         self.name = name
         self.by, self.vectors_file = by, vectors_file
         self.length = length
         self.vocabulary_size = vocabulary_size
-        self.signature = name
+        self.columns = tuple(columns)
+        self.signatures = self.columns or (name,)
         self._vocabulary = None
         self._table = None
 
@@ -223,7 +250,7 @@ class Text:
         """One text -> {name: ids, name_present: bool}.
 
         Args:
-            raw: scalar string, UTF-8. Empty or blank: missing.
+            raw: scalar string, UTF-8, or one for each column. Empty or blank: missing.
 
         Returns:
             Dict as `specs`: ids (length,) int32, 0 after the last token.
@@ -235,11 +262,13 @@ class Text:
 
     def attempt(self, raw):
         """One text -> (dict as `decode`, fault); a text has no fault: always ""."""
-        rows, faults = self.attempt_batch(tf.reshape(raw, (1,)))
+        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
         return {key: value[0] for key, value in rows.items()}, faults[0]
 
     def attempt_batch(self, raws):
         """(batch,) texts -> (dict as `decode` with a batch dimension, (batch,) faults).
+
+        With several columns, texts and faults are (batch, columns).
 
         Raises:
             RuntimeError: no vocabulary yet.
@@ -256,7 +285,7 @@ class Text:
 
     def _tokens(self, raws):
         """(batch,) texts -> (batch, at most `length`) ragged tokens."""
-        texts = bounded(raws, self.length)
+        texts = bounded(joined(raws, self.columns), self.length)
         if self.by == "characters":
             texts = tf.strings.regex_replace(folded(texts), _SPACES, " ")
             tokens = tf.strings.unicode_split(tf.strings.strip(texts), "UTF-8")

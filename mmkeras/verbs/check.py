@@ -1,4 +1,4 @@
-"""Opens every file of a manifest, given itself or by a recipe.
+"""Opens every file of a manifest, given itself or by a recipe, and reads its numbers.
 
 Every row is used or refused with its line, its column and the reason; exit code 4
 where rows were refused. A manifest alone is taken to have columns named text, image,
@@ -58,17 +58,15 @@ def _recipe(source, overrides):
 
 
 def _open_files(recipe, rows):
-    from mmkeras.manifest import VALUES
-
-    if not len(rows) or set(rows.inputs.values()) <= set(VALUES):
-        return rows
+    if not len(rows) or set(rows.inputs.values()) <= {"text"}:
+        return rows  # there is nothing that a text could lack, nor TensorFlow to load
     from mmkeras import dataset, modalities, progress
 
     decoders = modalities.make(recipe.data.inputs, recipe.branches)
     files = {name: each for name, each in decoders.items() if each.is_file}
     with progress.bar("open", len(rows)) as advance:
         _, faults = dataset.load(rows, files, cache_mb=0, progress=advance)
-    return rows.reject(faults)
+    return rows.reject(dataset.faults(rows, decoders) | faults)
 
 
 def _text(rows):

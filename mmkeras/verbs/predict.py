@@ -1,7 +1,8 @@
 """Answers raw rows with a run or an exported model.
 
-One row: an option for each input, as `--text "seven" --image 7.png --audio 7.wav`;
-inputs left out are missing. Many: `--manifest rows.csv`; the answers are CSV.
+One row: an option for each input, as `--text "seven" --image 7.png --audio 7.wav`, and
+for each column of a table, as `--age 31`; those left out are missing. Many: `--manifest
+rows.csv`; the answers are CSV.
 """
 
 import csv
@@ -22,40 +23,42 @@ def run(options, extra):
     verbs.quiet()
     from mmkeras import export
 
-    source, labels, names = _open(options.source)
+    source, labels, inputs = _open(options.source)
     if options.manifest:
         verbs.no_more(extra)
-        ids, columns = _manifest_columns(options.manifest, source, names)
+        ids, columns = _manifest_columns(options.manifest, source, inputs)
     else:
-        ids, columns = [""], _one_row(extra, names)
+        ids, columns = [""], _one_row(extra, inputs)
     answers = export.answer(source, columns)
-    rows = [
-        _row(answers, at, ids[at], labels, list(map(_input, names)))
-        for at in range(len(ids))
-    ]
+    rows = [_row(answers, at, ids[at], labels, inputs) for at in range(len(ids))]
     if options.manifest:
         return verbs.Answer(rows, _csv(rows))
     return verbs.Answer(rows[0], _text(rows[0]))
 
 
 def _open(source):
-    """(what `export.answer` takes, {target: labels}, served names)."""
+    """(what `export.answer` takes, {target: labels}, {input: served names})."""
     from mmkeras import export, run
 
     folder = export.newest(source)
     if folder:
         return folder, *export.assets(folder)
     trained = run.open_folder(source)
-    return trained, trained.labels, [spec.name for spec in export.signature(trained)]
+    return trained, trained.labels, export.inputs(trained)
 
 
-def _input(served):
-    return served.removesuffix("_bytes")
+def _is_file(name, served):
+    return served == [f"{name}_bytes"]
 
 
-def _one_row(extra, names):
-    """{served name: [bytes]} from `--input value` pairs."""
-    known = {f"--{_input(served)}": served for served in names}
+def _one_row(extra, inputs):
+    """{served name: [bytes]} from `--column value` pairs."""
+    known, files = {}, set()
+    for name, served in inputs.items():
+        if _is_file(name, served):
+            files.add(f"--{name}")
+        columns = [name] if _is_file(name, served) else served
+        known |= dict(zip((f"--{each}" for each in columns), served, strict=True))
     given, left = {}, list(extra)
     while left:
         option, equals, value = left.pop(0).partition("=")
@@ -66,37 +69,43 @@ def _one_row(extra, names):
             )
         if not equals and not left:
             raise verbs.UsageError(f"`{option}` needs a value after it")
-        if known[option] in given:
+        if option in given:
             raise verbs.UsageError(f"`{option}` is given twice")
-        given[known[option]] = value if equals else left.pop(0)
+        given[option] = value if equals else left.pop(0)
     if not given:
         raise verbs.UsageError(
             f"nothing to answer: give --manifest, or {', '.join(known)}"
         )
-    return {served: [_content(served, given.get(served, ""))] for served in names}
+    return {
+        served: [_content(given.get(option, ""), option if option in files else "")]
+        for option, served in known.items()
+    }
 
 
-def _content(served, value):
-    """What is sent for an input: the text, or what is in the file."""
-    if not served.endswith("_bytes"):
+def _content(value, file_of=""):
+    """What is sent: the text, or what is in the file where it is an option's path."""
+    if not file_of:
         return value.encode("utf-8")
     if not value:
         return b""
     if not Path(value).is_file():
-        raise FileNotFoundError(f"no file {value} for --{_input(served)}")
+        raise FileNotFoundError(f"no file {value} for {file_of}")
     return Path(value).read_bytes()
 
 
-def _manifest_columns(path, source, names):
+def _manifest_columns(path, source, inputs):
     from mmkeras import manifest
     from mmkeras.recipe import Data
 
     if isinstance(source, Path):
-        inputs = {
-            _input(served): "image" if served.endswith("_bytes") else "text"
-            for served in names
+        # What each input is does not matter here, but whether its cells name files.
+        read = {
+            name: {"kind": "image"}
+            if _is_file(name, served)
+            else {"kind": "text", "columns": served}
+            for name, served in inputs.items()
         }
-        data = Data(manifest=path, inputs=inputs, targets={})
+        data = Data(manifest=path, inputs=read, targets={})
     else:
         data = source.recipe.data.model_copy(update={"manifest": path})
     rows = manifest.read(data, targets_required=False)
@@ -105,10 +114,13 @@ def _manifest_columns(path, source, names):
         raise manifest.ManifestError(
             f"{len(rows.rejected)} of {rows.rows_read} rows cannot be asked:\n{listed}"
         )
-    columns = {
-        served: [_content(served, cell) for cell in rows.cells(_input(served))]
-        for served in names
-    }
+    columns = {}
+    for name, served in inputs.items():
+        if _is_file(name, served):
+            paths = rows.cells(name)
+            columns[served[0]] = [_content(path, f"--{name}") for path in paths]
+        else:
+            columns |= {key: list(map(_content, rows.frame[key])) for key in served}
     return rows.ids, columns
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras.modalities.text import Text, normalise
+from mmkeras.modalities.hub import HubTexts
+from mmkeras.modalities.subwords import Subwords
+from mmkeras.modalities.text import Text, joined, normalise
 
 FAMILY = "👩\u200d👩\u200d👧\u200d👦"
 
@@ -43,6 +45,70 @@ def tokens(text):
 )
 def test_tokens(raw, expected):
     assert tokens(raw) == expected
+
+
+def test_columns_are_joined_to_one_text():
+    cells = [
+        ("A cat; no", "31", "Graz"),
+        ("", " 31 ", "\u3000"),
+        ("", "", "Graz"),
+        ("\ufeff", "\t", ""),
+    ]
+    found = joined(tf.constant(cells), ("title", "age", "city")).numpy()
+    assert [each.decode() for each in found] == [
+        "title: A cat; no; age: 31; city: Graz",
+        "age: 31",
+        "city: Graz",
+        "",
+    ]
+    alone = joined(tf.constant(["31", ""]), ("age",)).numpy()
+    assert alone.tolist() == [b"age: 31", b""]
+    assert joined(tf.constant(["31"]), ()).numpy().tolist() == [b"31"]
+
+
+@pytest.mark.parametrize("by", ["words", "characters"])
+def test_a_text_of_columns_is_learnt_decoded_and_missing(by):
+    text = Text("all", by=by, columns=("title", "age"), length=6)
+    assert text.signatures == ("title", "age") and Text("all").signatures == ("all",)
+    text.learn([("cat", "3"), ("", "3")])
+    rows, faults = text.attempt_batch(tf.constant([("cat", ""), ("", "")]))
+    assert faults.shape == (2, 2) and set(faults.numpy().flat) == {b""}
+    assert rows["all_present"].numpy().tolist() == [True, False]
+    whole = ["title", ":", "cat"] if by == "words" else list("title:")
+    ids = rows["all"].numpy()[0]
+    assert [text.vocabulary[at] for at in ids if at] == whole
+    one, _ = text.attempt(tf.constant(("cat", "")))
+    np.testing.assert_array_equal(one["all"], ids)
+
+
+class Letters:
+    """In place of a pretrained tokenizer: one id a character, between two marks."""
+
+    pad_token_id, start_token_id, end_token_id = 0, 1, 2
+
+    def __call__(self, texts):
+        return tf.strings.unicode_decode(texts, "UTF-8")
+
+    tokenize = __call__
+
+    def bert_pack_inputs(self, tokens, seq_length):
+        ids = tokens[0].to_tensor(shape=(None, 12))
+        return {"input_word_ids": ids}
+
+
+def test_pretrained_tokenizers_read_columns_too():
+    columns, cells = ("a", "b"), tf.constant([("x", "y"), ("", "z"), ("", "")])
+    subwords = Subwords("it", "preset", columns=columns, length=12)
+    hub = HubTexts("it", "preprocessor", columns=columns, length=12)
+    subwords._tokenizer = hub._loaded = Letters()
+    for decoder, expected in ((subwords, b"\x01a: x; b: y\x02"), (hub, b"a: x; b: y")):
+        assert decoder.signatures == columns
+        rows, faults = decoder.attempt_batch(cells)
+        assert bytes(rows["it"].numpy()[0].tolist()).replace(b"\0", b"") == expected
+        assert rows["it_present"].numpy().tolist() == [True, True, False]
+        assert faults.shape == (3, 2)
+        one, _ = decoder.attempt(cells[0])
+        np.testing.assert_array_equal(one["it"], rows["it"][0])
 
 
 def test_invalid_utf8_counts_as_space():
