@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from mmkeras import balance, layers
+from mmkeras import layers
 from mmkeras.branches import BRANCHES, pretrained
 from mmkeras.config import RecipeError
 from mmkeras.fusion import FUSIONS
@@ -57,6 +57,11 @@ def build(recipe, decoders, tasks):
     outputs = joined(core, backbones, inputs)
     outputs = {target: outputs[target] for target in tasks}
     return keras.Model(inputs, outputs, name="mmkeras")
+
+
+def head_name(target, name):
+    """The output of a core which tells `target` of the input `name` alone."""
+    return f"{target}_of_{name}"
 
 
 def parts(network):
@@ -219,12 +224,12 @@ def _core(rests, fuse, tasks, alone, name):
 
 
 def _heads_alone(corridors, tasks):
-    """One head an input and target, see `balance`."""
+    """One head an input and target, see `train.blending`."""
     vectors = FUSIONS["late"](name="alone")(corridors)
     heads = {}
     for own, vector in vectors.items():
         for target, task in tasks.items():
-            key = balance.head_name(target, own)
+            key = head_name(target, own)
             heads[key] = task.head(vector, key)
     return heads
 

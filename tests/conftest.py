@@ -14,9 +14,9 @@ os.environ["MMKERAS_CACHE"] = tempfile.mkdtemp(prefix="mmkeras-tests-")
 import numpy as np
 import pytest
 
-atexit.register(shutil.rmtree, os.environ["MMKERAS_CACHE"], ignore_errors=True)
-
 from mmkeras import config, digits, manifest
+
+atexit.register(shutil.rmtree, os.environ["MMKERAS_CACHE"], ignore_errors=True)
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 

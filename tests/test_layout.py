@@ -13,7 +13,6 @@ PACKAGE = ROOT / "mmkeras"
 
 LEVELS = {
     "families": 0,
-    "balance": 0,
     "splits": 0,
     "modalities": 0,
     "layers": 0,

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from mmkeras import config, dataset, manifest, progress, train
+from mmkeras import config, dataset, manifest, model, progress, train
 from mmkeras.manifest import ManifestError
 from mmkeras.recipe import Train
 from mmkeras.run import open_folder
+from mmkeras.tasks import TASKS
 
 
 def changed(recipe, *overrides):
@@ -159,36 +160,32 @@ def test_a_weight_that_is_no_number_after_the_last_step_is_found(recipe):
     inputs = keras.Input((1,))
     network = keras.Model(inputs, keras.layers.Dense(1)(inputs))
     seen = {"loss": [0.5, 0.4], "val_loss": [0.5, 0.5]}
-    train._require_numbers(network, seen, "fusion", recipe.train)
+    train.fitting.require_numbers(network, seen, "fusion", recipe.train)
     network.set_weights([np.full((1, 1), np.nan), np.zeros(1)])
     with pytest.raises(FloatingPointError, match="a weight is not a number in epoch 2"):
-        train._require_numbers(network, seen, "fusion", recipe.train)
+        train.fitting.require_numbers(network, seen, "fusion", recipe.train)
 
 
 class Watched:
-    """In the place of a model: keeps what `fit` is called with."""
-
-    def __init__(self, inputs):
-        self.input = inputs
+    """What `keras.Model.fit` was called with; nothing is fitted."""
 
     def fit(self, batches, **options):
         self.batches, self.options = batches, options
-        self.history = {"loss": [0.0]}
-        return self
-
-    def get_weights(self):
-        return []
+        return keras.callbacks.History()
 
 
 def fitted(tmp_path, monkeypatch, *overrides):
     """What `fit` was called with, and the inputs of its first batch."""
     recipe, rows = texts(tmp_path, LINES + HELD_OUT, *overrides)
-    monkeypatch.setattr(train, "compile_model", lambda *arguments: None)
-    network = Watched({"text": None, "text_present": None})
+    watched = Watched()
+    monkeypatch.setattr(
+        keras.Model, "fit", lambda network, *a, **b: watched.fit(*a, **b)
+    )
     prepared = train.prepare(recipe, rows, log=silent)
-    train._fit_one(recipe, prepared, network, "fusion")
-    inputs, _ = next(iter(network.batches))
-    return network.options, {key: value.numpy() for key, value in inputs.items()}
+    network = model.build(recipe, prepared.decoders, prepared.tasks)
+    train.fitting.fit_one(recipe, prepared, network, "fusion")
+    inputs, _ = next(iter(watched.batches))
+    return watched.options, {key: value.numpy() for key, value in inputs.items()}
 
 
 def test_epochs_batch_size_seed_and_augmentation_reach_fit(tmp_path, monkeypatch):
@@ -215,7 +212,7 @@ def test_epochs_batch_size_seed_and_augmentation_reach_fit(tmp_path, monkeypatch
 
 def test_a_file_that_breaks_while_fitting_is_a_data_error(tmp_path, monkeypatch):
     def broken(self, batches, **options):
-        raise train.dataset.tf.errors.InvalidArgumentError(
+        raise dataset.tf.errors.InvalidArgumentError(
             None, None, "Graph execution error:\n assertion failed: [a.png] [spoilt]"
         )
 
@@ -228,8 +225,10 @@ def step(recipe, *overrides, steps=10):
     """A small model as `compile_model` leaves it."""
     inputs = keras.Input((2,))
     network = keras.Model(inputs, {"it": keras.layers.Dense(2)(inputs)})
-    task = train.TASKS["classification"](["a", "b"])
-    train.compile_model(changed(recipe, *overrides), network, {"it": task}, steps)
+    task = TASKS["classification"](["a", "b"])
+    train.fitting.compile_model(
+        changed(recipe, *overrides), network, {"it": task}, steps
+    )
     return network
 
 
@@ -251,7 +250,7 @@ def test_optimizer_and_learning_rate(recipe, name, expected):
 
 def test_every_optimizer_of_the_recipe_is_known():
     choices = Train.model_fields["optimizer"].annotation.__args__
-    assert set(choices) == set(train.OPTIMIZERS)
+    assert set(choices) == set(train.optimizers.OPTIMIZERS)
 
 
 def test_cosine_falls_to_zero_over_all_epochs(recipe):
@@ -269,14 +268,14 @@ def test_jit_compile_is_as_the_recipe_says(recipe):
 def test_patience_and_logs(recipe, tmp_path):
     def stopping(*overrides, has_valid=True):
         options = changed(recipe, *overrides).train
-        found = train._callbacks(options, None, has_valid)
+        found = train.fitting.callbacks(None, options, None, [] if has_valid else None)
         kind = keras.callbacks.EarlyStopping
         return [one.patience for one in found if isinstance(one, kind)]
 
     assert stopping("train.patience=3") == [3]
     assert stopping("train.patience=0", "train.epochs=40") == [40], "0: all epochs"
     assert stopping("train.patience=3", has_valid=False) == []
-    logged = train._callbacks(recipe.train, tmp_path, True)
+    logged = train.fitting.callbacks(None, recipe.train, tmp_path, [])
     assert isinstance(logged[-1], keras.callbacks.TensorBoard)
 
 
@@ -420,17 +419,17 @@ def test_a_bar_does_not_outlive_an_error(monkeypatch, tmp_path):
     shown = []
     make = progress.Epochs
 
-    def watched(title):
-        shown.append(make(title))
+    def watched(*arguments):
+        shown.append(make(*arguments))
         return shown[-1]
 
     monkeypatch.setattr(progress, "Epochs", watched)
 
-    def broken(self, epoch, logs=None):
+    def broken(self, batch, logs=None):
         assert shown[0].bars is not None
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_begin", broken)
+    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_begin", broken)
     recipe, rows = texts(tmp_path, LINES + HELD_OUT)
     with pytest.raises(KeyboardInterrupt):
         train.fit(recipe, rows, folder=tmp_path / "run", log=silent)

@@ -11,12 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmkeras import model
+
 FUSED = "fused"
-
-
-def head_name(target, name):
-    """The output of a model which tells `target` of the input `name` alone."""
-    return f"{target}_of_{name}"
 
 
 class Blended(keras.Model):
@@ -27,7 +24,7 @@ class Blended(keras.Model):
 
     Args:
         inputs: {key: keras.Input}, `<input>_present` among them.
-        outputs: {target or `head_name`: tensor}.
+        outputs: {target or `model.head_name`: tensor}.
         losses: {target: keras Loss}.
         names: inputs that have heads of their own.
     """
@@ -68,7 +65,7 @@ class Blended(keras.Model):
         """Mean loss of one input's heads over the rows that have the input."""
         weights = ops.cast(inputs[f"{name}_present"], "float32")
         rows = sum(
-            loss.call(truth[target], outputs[head_name(target, name)])
+            loss.call(truth[target], outputs[model.head_name(target, name)])
             for target, loss in self.losses_by_target.items()
         )  # (batch,)
         return ops.sum(rows * weights) / ops.maximum(ops.sum(weights), 1.0)
