@@ -1,4 +1,4 @@
-"""A BERT in the format of TF Hub, made of a folder in Hugging Face's format.
+"""A BERT in the format of TF Hub, made of a KerasHub preset.
 
 As those of tfhub.dev: a preprocessor with the functions `tokenize` and
 `bert_pack_inputs`, and an encoder with the signature input_word_ids, input_mask,
@@ -10,12 +10,22 @@ from pathlib import Path
 import tensorflow as tf
 
 
-def write(preset, folder):
-    """Writes `preprocessor` and `encoder` below a folder; gives their paths."""
+def write(preset, vocabulary, folder):
+    """Writes `preprocessor` and `encoder` below a folder.
+
+    Args:
+        preset: folder of a BERT, in KerasHub's or Hugging Face's format.
+        vocabulary: path of its vocabulary, below that folder.
+        folder: where to write.
+
+    Returns:
+        {"preprocessor": path, "encoder": path}.
+    """
     import keras_hub
 
     made = {name: str(Path(folder) / name) for name in ("preprocessor", "encoder")}
-    tf.saved_model.save(_preprocessor(preset), made["preprocessor"])
+    words = Path(preset, vocabulary).read_text(encoding="utf-8").splitlines()
+    tf.saved_model.save(_preprocessor(words), made["preprocessor"])
     backbone = keras_hub.models.Backbone.from_preset(preset)
     module = tf.Module()
     module.backbone = backbone
@@ -40,13 +50,12 @@ def write(preset, folder):
     return made
 
 
-def _preprocessor(preset):
+def _preprocessor(words):
     import tensorflow_text as text
 
-    lines = (Path(preset) / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    start, end = lines.index("[CLS]"), lines.index("[SEP]")
+    start, end = words.index("[CLS]"), words.index("[SEP]")
     module = tf.Module()
-    module.tokenizer = text.FastBertTokenizer(lines, lower_case_nfd_strip_accents=True)
+    module.tokenizer = text.FastBertTokenizer(words, lower_case_nfd_strip_accents=True)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def tokenize(texts):
