@@ -204,6 +204,7 @@ def test_training_on_features_equals_training_without(
     np.testing.assert_allclose(history(cached[0]), history(without), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_features_on_disk_train_the_same(cached, recipe, presets, tmp_path):
     small = frozen(recipe, presets, "data.cache_mb=0")
     other, _ = fitted(small, tmp_path / "disk")
@@ -228,6 +229,7 @@ def test_backbones_run_once_for_the_run_and_its_baselines(
     assert not runs
 
 
+@pytest.mark.slow
 def test_a_changed_input_is_not_run_beforehand(recipe, presets, tmp_path, monkeypatch):
     runs = counted(monkeypatch)
     seen = []

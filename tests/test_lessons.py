@@ -20,6 +20,7 @@ def accuracies(lesson, folder, rows, *overrides):
     return alone, judged["accuracy"]
 
 
+@pytest.mark.slow
 def test_redundant_fusion_beats_the_best_modality(tmp_path):
     alone, fused = accuracies("redundant", tmp_path, 800, "train.epochs=8")
     del alone["late_fusion"]
@@ -27,6 +28,7 @@ def test_redundant_fusion_beats_the_best_modality(tmp_path):
     assert max(alone.values()) > 0.5, "each modality alone tells something"
 
 
+@pytest.mark.slow
 def test_synergy_is_chance_alone_and_learned_together(tmp_path):
     alone, fused = accuracies("synergy", tmp_path, 4000, "train.patience=6")
     for name, accuracy in alone.items():

@@ -195,7 +195,7 @@ class Standardize(keras.layers.Layer):
             clip overflow float16.
     """
 
-    def __init__(self, per_band=False, floor=1.0, **kwargs):
+    def __init__(self, floor=1.0, per_band=False, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.per_band, self.floor = per_band, floor
 
