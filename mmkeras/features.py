@@ -39,11 +39,24 @@ class Cache:
     Args:
         path: of the file; its folder is made where it is not there.
         most_mb: megabytes of features kept; the longest unused go first.
+
+    Raises:
+        OSError: nothing can be kept there.
     """
 
     def __init__(self, path, most_mb):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.path, self.most_mb = Path(path), most_mb
+        try:
+            self._create()
+        except (OSError, sqlite3.Error) as error:
+            raise OSError(
+                f"features cannot be kept in {self.path} ({error}). Name another "
+                "folder with MMKERAS_CACHE, delete the file if it is broken, or run "
+                "backbones in every step: data.features_mb = 0"
+            ) from error
+
+    def _create(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._connection() as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(

@@ -35,9 +35,13 @@ def curves(path, history):
     names = [name for name in history if f"val_{name}" in history] or [
         name for name in history if name != "epoch"
     ]
-    figure = Figure(figsize=(4.5 * len(names), 3.2))
-    axes = figure.subplots(1, len(names), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+    columns = min(len(names), 3)
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(4.5 * columns, 3.2 * lines))
+    axes = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axis in axes[len(names) :]:
+        axis.remove()
+    for axis, name in zip(axes, names, strict=False):
         epochs = range(1, len(history[name]) + 1)
         axis.plot(epochs, history[name], color=GREY, label="train")
         if f"val_{name}" in history:

@@ -139,6 +139,14 @@ def test_a_kill_loses_no_more_than_what_was_being_written(tmp_path):
     assert cache.read(keys) == [key * 5000 for key in keys]
 
 
+@pytest.mark.parametrize("broken", ["a file of others", "a folder"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, broken):
+    path = tmp_path / "features.sqlite"
+    path.mkdir() if broken == "a folder" else path.write_text("no database" * 99)
+    with pytest.raises(OSError, match="features cannot be kept in .*MMKERAS_CACHE"):
+        features.Cache(path, 1)
+
+
 def test_rows_survive_being_packed(rng):
     specs = {
         "a": tf.TensorSpec((2, 3), tf.float16),

@@ -47,6 +47,15 @@ def test_curves_have_one_axis_a_metric_that_was_validated(tmp_path):
     assert pixels(tmp_path / "one.png", plots.BLUE).sum() > 100
 
 
+def test_curves_of_many_metrics_stand_in_lines_of_three(tmp_path):
+    names = [f"part{number}" for number in range(5)]
+    history = {key: [2.0, 1.0] for name in names for key in (name, f"val_{name}")}
+    plots.curves(tmp_path / "five.png", history)
+    plots.curves(tmp_path / "one.png", {"loss": [1.0], "val_loss": [1.0]})
+    five, one = size(tmp_path / "five.png"), size(tmp_path / "one.png")
+    assert five == (3 * one[0], 2 * one[1])
+
+
 def test_curves_without_validation_show_what_there_is(tmp_path):
     plots.curves(tmp_path / "curves.png", {"epoch": [0, 1], "loss": [1.0, 0.5]})
     assert size(tmp_path / "curves.png")[0] == round(4.5 * 130)

@@ -184,9 +184,9 @@ def callbacks(fitted, options, logs, held_out):
         held_out: batches of the valid split; None where there are none.
     """
     found = [keras.callbacks.TerminateOnNaN()]
-    if isinstance(fitted, blending.Blended):
-        found.append(blending.Blend())
     if held_out is not None:
+        if isinstance(fitted, blending.Blended):
+            found.append(blending.Blend())  # without valid rows, shares stay equal
         found.append(
             keras.callbacks.EarlyStopping(
                 monitor="val_loss",
