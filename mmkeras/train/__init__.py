@@ -6,8 +6,10 @@ import keras
 import numpy as np
 
 from mmkeras import model, run
-from mmkeras.train.fitting import fit_one
+from mmkeras.train.fitting import compile_model, fit_one
 from mmkeras.train.prepared import prepare
+
+__all__ = ["compile_model", "fit", "fit_alone", "prepare"]
 
 
 def fit(recipe, rows, *, folder, log=print):
