@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import dataset, model
+from mmkeras.branches import pretrained
 
 # Rows a call of the backbone; a call's features are written at once.
 CHUNK = 32
@@ -252,10 +253,7 @@ def on_features(network, names):
     needed = {key: one for key, one in core.input.items() if key not in made}
     for backbone in live.values():
         needed |= backbone.input
-    inputs = {
-        key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-        for key, tensor in needed.items()
-    }
+    inputs = pretrained.inputs_like(needed)
     return inputs, model.joined(core, live, inputs)
 
 

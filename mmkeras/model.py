@@ -49,14 +49,12 @@ def build(recipe, decoders, tasks):
     core = _core(rests, fuse, tasks, alone, name="core" if split else "mmkeras")
     if not split:
         return core
-    inputs = {
-        key: _input(key, tensor)
-        for branch in branches.values()
-        for key, tensor in branch.input.items()
-    }
+    inputs = {}
+    for branch in branches.values():
+        inputs |= pretrained.inputs_like(branch.input)
     outputs = joined(core, backbones, inputs)
     outputs = {target: outputs[target] for target in tasks}
-    return keras.Model(inputs, outputs, name="mmkeras")
+    return _bind("data", keras.Model, inputs=inputs, outputs=outputs, name="mmkeras")
 
 
 def head_name(target, name):
@@ -71,13 +69,13 @@ def parts(network):
         (the model from features to outputs, {input: backbone}); the model itself and
         {} where no branch is pretrained.
     """
+    inner = {each.name: each for each in pretrained.inner_models(network)}
     backbones = {
-        layer.name.removesuffix("_backbone"): layer
-        for layer in network.layers
-        if layer.name.endswith("_backbone")
+        name.removesuffix("_backbone"): each
+        for name, each in inner.items()
+        if name.endswith("_backbone")
     }
-    core = {layer.name: layer for layer in network.layers}.get("core", network)
-    return core, backbones
+    return inner.get("core", network), backbones
 
 
 def joined(core, backbones, given):
@@ -205,7 +203,7 @@ def _core(rests, fuse, tasks, alone, name):
     """From what the rest of every branch takes to the outputs, a `keras.Model`."""
     inputs, corridors = {}, {}
     for own, rest in rests.items():
-        given = {key: _input(key, tensor) for key, tensor in rest.input.items()}
+        given = pretrained.inputs_like(rest.input)
         corridor = rest(given)
         tokens, mask = layers.MissingToken(name=f"{own}_missing")(
             corridor["tokens"], corridor["mask"]
@@ -250,10 +248,6 @@ def _branch(name, modality, choice, decoder):
     kind, options = _split(choice)
     make = BRANCHES[modality][kind]
     return _bind(f"branches.{name}", make, name=name, **decoder.geometry, **options)
-
-
-def _input(key, tensor):
-    return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
 
 
 def _split(choice):

@@ -385,3 +385,20 @@ def test_an_outline_of_one_input(recipe):
     parts = model.outline(built(recipe, only=["audio"]), recipe)
     assert [part["part"] for part in parts] == ["input", "branch", "fusion", "head"]
     assert parts[0]["name"] == "audio"
+
+
+@pytest.mark.parametrize("name", ["rest", "the_backbone", "core"])
+def test_a_column_may_bear_the_name_of_a_part(recipe, name):
+    """An input or a target is told from the models that a model is made of."""
+    tree = recipe.model_dump(by_alias=True)
+    for section in (tree["data"]["inputs"], tree["branches"]):
+        section[name] = section.pop("image")
+    whole = config.parse(tree)
+    network = model.build(whole, *parts(whole))
+    assert model.parts(network) == (network, {})
+    tree = recipe.model_dump(by_alias=True)
+    tree["data"]["targets"] = {name: tree["data"]["targets"]["label"]}
+    whole = config.parse(tree)
+    task = tasks.make(whole.data.targets, {name: LABELS["label"]})
+    network = model.build(whole, parts(recipe)[0], task)
+    assert model.parts(network) == (network, {})

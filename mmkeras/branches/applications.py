@@ -136,11 +136,7 @@ def _branch(application, name, size, weights, trainable, units):
     inputs = patches.inputs(name, size)
     backbone = _load(application, size, weights)
     pretrained.freeze(backbone, trainable)
-    frozen = not backbone.trainable_weights
-    # training=False keeps a frozen backbone's batch statistics as they were learned.
-    features = backbone(
-        PREPARE[application](inputs[name]), training=False if frozen else None
-    )
+    features = backbone(PREPARE[application](inputs[name]))
     key = f"{name}_features"  # (batch, height, width, channels)
     return pretrained.branch(
         name,

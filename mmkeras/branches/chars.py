@@ -4,6 +4,7 @@ import keras
 from keras import ops
 from pydantic import PositiveInt
 
+from mmkeras.branches import words
 from mmkeras.families import Fraction
 
 
@@ -34,12 +35,10 @@ def text_chars(
         units: size of a token.
         dropout: on the characters' vectors, share in [0, 1).
     """
-    ids = keras.Input((length,), dtype="int32", name=name)
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
-    mask = ops.logical_and(ops.not_equal(ids, 0), present[:, None])
+    inputs, mask = words.inputs(name, length)
     tokens = keras.layers.Embedding(
         vocabulary_size, embedding_dim, name=f"{name}_embedding"
-    )(ids)
+    )(inputs[name])
     tokens = keras.layers.Dropout(dropout, name=f"{name}_dropout")(tokens)
     for index in range(num_layers):
         seen = ops.where(mask[..., None], tokens, ops.zeros_like(tokens))
@@ -47,8 +46,4 @@ def text_chars(
             units, width, padding="same", activation="relu", name=f"{name}_conv{index}"
         )(seen)
         tokens = made if index == 0 else tokens + made
-    return keras.Model(
-        {name: ids, f"{name}_present": present},
-        {"tokens": tokens, "mask": mask},
-        name=f"{name}_branch",
-    )
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")

@@ -11,8 +11,9 @@ import keras
 from keras import ops
 from pydantic import NonNegativeInt, PositiveInt
 
-from mmkeras.branches import pretrained, whisper
+from mmkeras.branches import patches, pretrained, whisper
 from mmkeras.families import Fraction
+from mmkeras.modalities import presets
 
 
 def text_kerashub(
@@ -49,7 +50,7 @@ def text_kerashub(
         FileNotFoundError: the preset is not there and could not be fetched.
         ValueError: options that do not fit each other or the backbone.
     """
-    backbone = _load(preset)
+    backbone = presets.load("backbone", preset)
     backbone = pretrained.tuned(backbone, trainable, lora_rank, adapter_units)
     ids = keras.Input((length,), dtype="int32", name=name)
     visible = ops.not_equal(ids, padding_id)
@@ -91,21 +92,20 @@ def image_kerashub(
         FileNotFoundError: the preset is not there and could not be fetched.
         ValueError: options that do not fit each other or the backbone.
     """
-    loaded = _load(preset)
+    loaded = presets.load("backbone", preset)
     _require_size(name, preset, loaded, size)
     backbone = pretrained.tuned(loaded, trainable, lora_rank, adapter_units)
-    pixels = keras.Input((size, size, 3), dtype="float32", name=name)
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
+    inputs = patches.inputs(name, size)
     scale, offset = _scale(preset)
     features = pretrained.features(
-        backbone, {"images": pixels * 255.0 * scale + offset}
+        backbone, {"images": inputs[name] * 255.0 * scale + offset}
     )
     # A feature map, (batch, height, width, channels), is a row of patches.
     features = ops.reshape(features, (-1, _steps(features), features.shape[-1]))
     key = f"{name}_features"
     return pretrained.branch(
         name,
-        {name: pixels, f"{name}_present": present},
+        inputs,
         {key: features},
         tokens=lambda had: pretrained.narrowed(name, had[key], units, dropout),
         mask=lambda had: ops.logical_and(
@@ -147,7 +147,7 @@ def audio_kerashub(
         ValueError: options that do not fit each other or the backbone.
     """
     whisper.require_clip(name, rate_hz, clip_samples)
-    encoder, num_mels = whisper.encoder(_load(preset))
+    encoder, num_mels = whisper.encoder(presets.load("backbone", preset))
     encoder = pretrained.tuned(encoder, trainable, lora_rank, adapter_units)
     wave = keras.Input((clip_samples,), dtype="float32", name=name)
     samples = keras.Input((), dtype="int32", name=f"{name}_samples")
@@ -180,28 +180,9 @@ def _steps(features):
 
 def _scale(preset):
     """(scale, offset) of pixels in [0, 255], numbers or one a channel."""
-    import keras_hub
-
     try:
-        converter = keras_hub.layers.ImageConverter.from_preset(preset)
+        converter = presets.keras_hub().layers.ImageConverter.from_preset(preset)
     except Exception:  # a backbone alone has none; KerasHub raises what it likes
         return 1 / 255, 0.0
     scale = 1.0 if converter.scale is None else converter.scale
     return scale, 0.0 if converter.offset is None else converter.offset
-
-
-def _load(preset):
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ImportError(
-            "branches of kind `kerashub` need KerasHub: pip install 'mmkeras[hub]'"
-        ) from error
-    try:
-        return keras_hub.models.Backbone.from_preset(preset)
-    except Exception as error:
-        raise FileNotFoundError(
-            f"no backbone at `{preset}` ({error}). Expected the name of a KerasHub "
-            "preset, which is fetched once and then kept, or a local folder in "
-            "KerasHub's or Hugging Face's format"
-        ) from error

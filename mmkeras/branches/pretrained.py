@@ -28,17 +28,11 @@ def branch(name, inputs, features, tokens, mask):
     """
     seen = {key: one for key, one in inputs.items() if key != f"{name}_present"}
     backbone = keras.Model(seen, features, name=f"{name}_backbone")
-    given = {
-        key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-        for key, tensor in {**features, **inputs}.items()
-        if key != name
-    }
+    given = inputs_like({**features, **inputs})
+    del given[name]
     corridor = {"tokens": tokens(given), "mask": mask(given)}
     rest = keras.Model(given, corridor, name=f"{name}_rest")
-    own = {
-        key: keras.Input(one.shape[1:], dtype=one.dtype, name=key)
-        for key, one in inputs.items()
-    }
+    own = inputs_like(inputs)
     made = backbone({key: own[key] for key in seen})
     passed = {key: one for key, one in own.items() if key != name}
     return keras.Model(own, rest({**made, **passed}), name=f"{name}_branch")
@@ -70,8 +64,31 @@ def text_branch(name, ids, encoded, visible, *, units, dropout):
 
 def parts(branch):
     """(backbone, rest) of a branch; (None, the branch) where it has no backbone."""
-    found = {layer.name.rpartition("_")[2]: layer for layer in branch.layers}
+    found = {each.name.rpartition("_")[2]: each for each in inner_models(branch)}
     return found.get("backbone"), found.get("rest", branch)
+
+
+def inner_models(network):
+    """The models that a model is made of, not its inputs and layers.
+
+    Those may bear any name that a column has, `core` or `the_rest`.
+    """
+    return [layer for layer in network.layers if isinstance(layer, keras.Model)]
+
+
+def inputs_like(tensors):
+    """New inputs of the same shapes and types.
+
+    Args:
+        tensors: {key: tensor (batch, ...)}.
+
+    Returns:
+        {key: keras.Input}.
+    """
+    return {
+        key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
+        for key, tensor in tensors.items()
+    }
 
 
 def freeze(backbone, trainable):

@@ -5,10 +5,10 @@ Inputs of each: `<name>`, (batch, length) int32, 0 is padding and 1 is unknown, 
 """
 
 import keras
-from keras import ops
 from pydantic import PositiveInt
 
 from mmkeras import layers
+from mmkeras.branches import words
 from mmkeras.branches.chars import text_chars
 from mmkeras.branches.hub import text_hub
 from mmkeras.branches.kerashub import text_kerashub
@@ -61,12 +61,7 @@ def bilstm(
     Raises:
         ValueError: units is odd.
     """
-    if units % 2:
-        raise ValueError(
-            f"units: {units} cannot be shared by two directions, {units + 1} can"
-        )
-    half = keras.layers.LSTM(units // 2, return_sequences=True, name=f"{name}_lstm")
-    both = keras.layers.Bidirectional(half, name=f"{name}_bilstm")
+    both = words.both_ways(name, units)
     return _recurrent(name, length, vocabulary_size, embedding_dim, dropout, both)
 
 
@@ -115,7 +110,7 @@ def bag(
         dropout: of whole words, share in [0, 1), as in deep averaging networks (Iyyer
             et al. 2015, section 3.1, whose best share is 0.3).
     """
-    inputs, mask = _inputs(name, length)
+    inputs, mask = words.inputs(name, length)
     tokens = keras.layers.Embedding(vocabulary_size, units, name=f"{name}_embedding")(
         inputs[name]
     )
@@ -146,7 +141,7 @@ def transformer(
         num_heads: attention heads; must divide units.
         dropout: share in [0, 1).
     """
-    inputs, mask = _inputs(name, length)
+    inputs, mask = words.inputs(name, length)
     tokens = keras.layers.Embedding(vocabulary_size, units, name=f"{name}_embedding")(
         inputs[name]
     )
@@ -165,21 +160,13 @@ def transformer(
 
 def _recurrent(name, length, vocabulary_size, embedding_dim, dropout, layer):
     """Word vectors, and a recurrent layer over the words that are there."""
-    inputs, mask = _inputs(name, length)
+    inputs, mask = words.inputs(name, length)
     embedded = keras.layers.Embedding(
         vocabulary_size, embedding_dim, name=f"{name}_embedding"
     )(inputs[name])
     embedded = keras.layers.Dropout(dropout, name=f"{name}_dropout")(embedded)
     tokens = layer(embedded, mask=mask)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
-
-
-def _inputs(name, length):
-    """The two inputs by name, and the mask of real tokens."""
-    ids = keras.Input((length,), dtype="int32", name=name)
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
-    mask = ops.logical_and(ops.not_equal(ids, 0), present[:, None])
-    return {name: ids, f"{name}_present": present}, mask
 
 
 TEXT = {

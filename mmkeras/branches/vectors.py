@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 from pydantic import PositiveInt
 
+from mmkeras.branches import words
 from mmkeras.families import Fraction
 from mmkeras.modalities.vectors import table
 
@@ -38,22 +39,12 @@ def text_vectors(
         FileNotFoundError: no such file.
         ValueError: it does not hold word vectors, or none of the vocabulary's words.
     """
-    if units % 2:
-        raise ValueError(f"units: {units} is not even, both directions get half of it")
+    layer = words.both_ways(name, units)
     embed = _filled(file, vocabulary, trainable, f"{name}_embedding")
-    ids = keras.Input((length,), dtype="int32", name=name)
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
-    mask = ops.logical_and(ops.not_equal(ids, 0), present[:, None])
-    tokens = keras.layers.Dropout(dropout, name=f"{name}_dropout")(embed(ids))
-    tokens = keras.layers.Bidirectional(
-        keras.layers.LSTM(units // 2, return_sequences=True, use_cudnn=False),
-        name=f"{name}_bilstm",
-    )(tokens, mask=mask)
-    return keras.Model(
-        {name: ids, f"{name}_present": present},
-        {"tokens": tokens, "mask": mask},
-        name=f"{name}_branch",
-    )
+    inputs, mask = words.inputs(name, length)
+    tokens = keras.layers.Dropout(dropout, name=f"{name}_dropout")(embed(inputs[name]))
+    tokens = layer(tokens, mask=mask)
+    return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
 def _filled(file, vocabulary, trainable, name):

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 from pydantic import PositiveInt
 
-from mmkeras.modalities.text import bounded, joined
+from mmkeras.modalities.text import bounded, first, joined, specs
 
 
 class HubTexts:
@@ -48,10 +48,7 @@ class HubTexts:
     @property
     def specs(self):
         """{key: tf.TensorSpec} of one decoded row, without the batch dimension."""
-        return {
-            self.name: tf.TensorSpec((self.length,), tf.int32),
-            f"{self.name}_present": tf.TensorSpec((), tf.bool),
-        }
+        return specs(self.name, self.length)
 
     @property
     def geometry(self):
@@ -86,8 +83,7 @@ class HubTexts:
 
     def attempt(self, raw):
         """One text -> (dict as `decode`, fault); a text has no fault: always ""."""
-        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
-        return {key: value[0] for key, value in rows.items()}, faults[0]
+        return first(self, raw)
 
     def attempt_batch(self, raws):
         """(batch,) texts -> (dict as `decode` with a batch dimension, (batch,) faults).

@@ -10,7 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 from pydantic import PositiveInt
 
-from mmkeras.modalities.text import bounded, joined
+from mmkeras.modalities import presets
+from mmkeras.modalities.text import bounded, first, joined, specs
 
 
 class Subwords:
@@ -50,10 +51,7 @@ class Subwords:
     @property
     def specs(self):
         """{key: tf.TensorSpec} of one decoded row, without the batch dimension."""
-        return {
-            self.name: tf.TensorSpec((self.length,), tf.int32),
-            f"{self.name}_present": tf.TensorSpec((), tf.bool),
-        }
+        return specs(self.name, self.length)
 
     @property
     def geometry(self):
@@ -115,7 +113,7 @@ class Subwords:
         """Reads what `save` wrote."""
         import keras
 
-        _keras_hub()
+        presets.keras_hub()
         own = Path(folder) / self.name
         config = json.loads((own / "tokenizer.json").read_text(encoding="utf-8"))
         self._tokenizer = keras.saving.deserialize_keras_object(config)
@@ -127,8 +125,7 @@ class Subwords:
 
     def attempt(self, raw):
         """One text -> (dict as `decode`, fault); a text has no fault: always ""."""
-        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
-        return {key: value[0] for key, value in rows.items()}, faults[0]
+        return first(self, raw)
 
     def attempt_batch(self, raws):
         """(batch,) texts -> (dict as `decode` with a batch dimension, (batch,) faults).
@@ -164,15 +161,7 @@ def pretrained_tokenizer(preset):
     Raises:
         FileNotFoundError: there is none, or it could not be fetched.
     """
-    keras_hub = _keras_hub()
-    try:
-        tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(preset)
-    except Exception as error:
-        raise FileNotFoundError(
-            f"no tokenizer at `{preset}` ({error}). Expected the name of a KerasHub "
-            "preset, which is fetched once and then kept, or a local folder in "
-            "KerasHub's or Hugging Face's format"
-        ) from error
+    tokenizer = presets.load("tokenizer", preset)
     # KerasHub reads no more than `do_lower_case`; an uncased BERT takes accents away
     # as well, unless its folder says otherwise.
     file = Path(preset) / "tokenizer_config.json"
@@ -181,16 +170,6 @@ def pretrained_tokenizer(preset):
         strip = config.get("strip_accents")
         tokenizer.strip_accents = tokenizer.lowercase if strip is None else strip
     return tokenizer
-
-
-def _keras_hub():
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ImportError(
-            "pretrained text branches need KerasHub: pip install 'mmkeras[hub]'"
-        ) from error
-    return keras_hub
 
 
 def _in_graph(function, raws):

@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 from pydantic import PositiveInt
 
+from mmkeras.modalities.text import first
+
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 EXPECTED = (
     " is not a number: expected one as 12, -1.5 or 1e3, with a point before decimals "
@@ -195,8 +197,7 @@ class Tabular:
 
     def attempt(self, raw):
         """One row -> (dict as `decode`, faults in the shape of `raw`)."""
-        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
-        return {key: value[0] for key, value in rows.items()}, faults[0]
+        return first(self, raw)
 
     def attempt_batch(self, raws):
         """(batch, columns) strings -> (dict as `decode`, (batch, columns) faults).

@@ -124,6 +124,20 @@ def bounded(raws, length):
     return tf.strings.substr(texts, 0, characters, unit="UTF8_CHAR")
 
 
+def specs(name, length):
+    """{key: tf.TensorSpec} of one text as so many ids, without the batch dimension."""
+    return {
+        name: tf.TensorSpec((length,), tf.int32),
+        f"{name}_present": tf.TensorSpec((), tf.bool),
+    }
+
+
+def first(decoder, raw):
+    """One row by a decoder of batches -> (dict as its `decode`, its fault)."""
+    rows, faults = decoder.attempt_batch(tf.expand_dims(raw, 0))
+    return {key: value[0] for key, value in rows.items()}, faults[0]
+
+
 class Text:
     """Texts as ids of the most frequent words of the train split.
 
@@ -167,10 +181,7 @@ class Text:
     @property
     def specs(self):
         """{key: tf.TensorSpec} of one decoded row, without the batch dimension."""
-        return {
-            self.name: tf.TensorSpec((self.length,), tf.int32),
-            f"{self.name}_present": tf.TensorSpec((), tf.bool),
-        }
+        return specs(self.name, self.length)
 
     @property
     def geometry(self):
@@ -262,8 +273,7 @@ class Text:
 
     def attempt(self, raw):
         """One text -> (dict as `decode`, fault); a text has no fault: always ""."""
-        rows, faults = self.attempt_batch(tf.expand_dims(raw, 0))
-        return {key: value[0] for key, value in rows.items()}, faults[0]
+        return first(self, raw)
 
     def attempt_batch(self, raws):
         """(batch,) texts -> (dict as `decode` with a batch dimension, (batch,) faults).
