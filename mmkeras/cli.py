@@ -22,9 +22,11 @@ VERBS = {
     "evaluate": "judges a run on a split, or on another manifest",
     "export": "writes a SavedModel that answers raw bytes, proved equal to the run",
     "predict": "answers one raw row, or all rows of a manifest",
+    "serve": "a development server of exported models, as TensorFlow Serving",
+    "ask": "asks a server one raw row, by REST or gRPC",
 }
 
-FAILED, USAGE, MISSING, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
+FAILED, USAGE, MISSING, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
 
 # By name, so that an error is told without importing the module that raised it.
 EXIT_CODES = {
@@ -35,6 +37,11 @@ EXIT_CODES = {
     "ProofError": REFUSED,
     "FileNotFoundError": MISSING,
     "ImportError": MISSING,
+    "FloatingPointError": FAILED,
+    "NotWrittenError": FAILED,
+    "Terminated": TERMINATED,
+    "KeyboardInterrupt": INTERRUPTED,
+    "ServerError": FAILED,
 }
 
 
@@ -47,7 +54,7 @@ def main(arguments=None):
     Returns:
         The exit code: 0 done, 1 failed while running, 2 usage or recipe, 3 a file,
         weight or package is missing, 4 data refused or a proof failed, 130
-        interrupted.
+        interrupted, 143 ended by SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = arguments[0] if arguments else ""
@@ -78,9 +85,10 @@ def _guarded(name, verb, options, extra):
     """Runs the verb; prints its answer, or one message."""
     try:
         answer = verb.run(options, extra)
-    except KeyboardInterrupt:
-        print(f"mmkeras {name}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        code, message = _explain(stop)
+        print(f"mmkeras {name}: {message or 'interrupted'}", file=sys.stderr)
+        return code
     except Exception as error:
         if options.debug:
             raise

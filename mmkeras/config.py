@@ -12,7 +12,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
-from mmkeras import families
+from mmkeras import families, sharing
 from mmkeras.recipe import Recipe
 
 # The options in which a tabular input lists its columns.
@@ -104,6 +104,7 @@ def quick(recipe):
 def json_schema():
     """The JSON schema of a recipe, kinds and their options included, for editors."""
     schema = Recipe.model_json_schema(by_alias=True)
+    schema["$defs"]["branches.same_as"] = sharing.Shared.model_json_schema()
     schema["$defs"] |= {
         f"{family}.{kind}": model.model_json_schema()
         for family in families.FAMILIES
@@ -168,10 +169,14 @@ def _resolve(tree):
         if isinstance(data, dict) and data.get(key) == {}:
             faults.append(f"data.{key}: name at least one column")
     given = _choices(tree, "branches")
-    faults += _names(inputs, targets, given) + _rates(inputs, tree)
-    faults += _columns(inputs, targets)
+    shared = sharing.found(given)
+    faults += _names(inputs, targets, given) + sharing.faults(inputs, shared)
+    faults += _rates(inputs, shared, tree)
+    faults += _columns(inputs, targets) + _weights(targets, tree)
     branches = {
-        name: resolve(
+        name: dict(shared[name])
+        if name in shared
+        else resolve(
             f"branches.{decode['kind']}", given.get(name, {}), f"branches.{name}"
         )
         for name, decode in inputs.items()
@@ -260,13 +265,36 @@ def _repeats(names):
     return {name for name in names if names.count(name) > 1}
 
 
-def _rates(inputs, tree):
+def _rates(inputs, shared, tree):
     """Faults in the names of `train.learning_rates`."""
+    faults = []
+    for name in _section(tree.get("train"), "learning_rates"):
+        if name not in inputs:
+            faults.append(
+                f"train.learning_rates: no input `{name}`. Inputs: {', '.join(inputs)}"
+                f"{families.nearest(name, inputs)}"
+            )
+        elif name in shared:
+            faults.append(
+                f"train.learning_rates: `{name}` has the branch of another input. Set "
+                f"the rate of `{shared[name]['same_as']}`"
+            )
+    return faults
+
+
+def _weights(targets, tree):
+    """Faults of `train.loss_weights`."""
+    train = _section(tree, "train")
+    weights = train.get("loss_weights")
+    if weights == "uncertainty":
+        if train.get("balance", "none") == "none":
+            return []
+        return ["train.loss_weights: uncertainty goes without train.balance: drop one"]
     return [
-        f"train.learning_rates: no input `{name}`. Inputs: {', '.join(inputs)}"
-        f"{families.nearest(name, inputs)}"
-        for name in _section(tree.get("train"), "learning_rates")
-        if name not in inputs
+        f"train.loss_weights: no target `{name}`. Targets: {', '.join(targets)}"
+        f"{families.nearest(name, targets)}"
+        for name in _section(train, "loss_weights")
+        if name not in targets
     ]
 
 

@@ -250,42 +250,50 @@ def labelled(rows, targets, batch_size):
 
     Args:
         rows: `Rows`.
-        targets: {target: (rows, ...) array}.
+        targets: see `shuffled`.
         batch_size: rows a batch.
     """
-    count = len(next(iter(targets.values())))
-    wanted = tf.data.Dataset.from_tensor_slices(targets).batch(batch_size)
-    return tf.data.Dataset.zip(ordered(rows, count, batch_size), wanted)
+    held = targets if isinstance(targets, tuple) else (targets,)
+    count = len(next(iter(held[0].values())))
+    each = [tf.data.Dataset.from_tensor_slices(one).batch(batch_size) for one in held]
+    return tf.data.Dataset.zip(ordered(rows, count, batch_size), *each)
 
 
-def shuffled(rows, targets, *, batch_size, seed, augment=None, first_epoch=0):
+def shuffled(
+    rows, targets, *, batch_size, seed, augment=None, first_epoch=0, first_step=0
+):
     """Inputs and targets for `fit`, without end, each epoch in an order of its own.
 
     Args:
         rows: `Rows`.
-        targets: {target: (rows, ...) array}.
+        targets: {target: (rows, ...) array}; or a tuple of that and of {target: (rows,)
+            float32}, what a row counts in the loss.
         batch_size: rows a batch; the last of an epoch may be smaller.
         seed: of the order and of the augmentation.
         augment: function ({key: (batch, ...)}, seeds (batch, 2) int32) -> the first,
             changed. A row's seed is drawn from (seed, epoch, row number).
         first_epoch: where to begin, for a run that goes on.
+        first_step: batches of that epoch to leave out; nothing of them is decoded.
 
     Returns:
-        tf.data of ({key: (batch, ...)}, {target: (batch, ...)}); an epoch has
-        ceil(rows / batch_size) batches.
+        tf.data of ({key: (batch, ...)}, {target: (batch, ...)}), weights third where
+        there are; an epoch has ceil(rows / batch_size) batches.
     """
-    count = len(next(iter(targets.values())))
-    held = {name: tf.constant(array) for name, array in targets.items()}
+    held = targets if isinstance(targets, tuple) else (targets,)
+    held = tf.nest.map_structure(tf.constant, held)
+    count = len(next(iter(held[0].values())))
 
     def order(epoch):
-        numbers = tf.data.Dataset.range(count).batch(batch_size)
+        done = tf.where(epoch == first_epoch, first_step, 0) * batch_size
+        numbers = tf.data.Dataset.range(tf.cast(done, tf.int64), count)
+        numbers = numbers.batch(batch_size)
         return numbers.map(lambda part: (epoch, permute(part, count, seed, epoch)))
 
     def take(epoch, numbers):
         inputs = rows.take(numbers)
         if augment:
             inputs = augment(inputs, row_seeds(seed, epoch, numbers))
-        return inputs, {name: tf.gather(array, numbers) for name, array in held.items()}
+        return inputs, *tf.nest.map_structure(lambda a: tf.gather(a, numbers), held)
 
     epochs = tf.data.Dataset.counter(first_epoch)
     # Deterministic: the order of batches is the order of their numbers.

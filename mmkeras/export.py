@@ -30,8 +30,9 @@ def saved_model(run, folder, rows=None, *, log=print):
     The signature `serving_default` takes strings, each (rows,): a text under the
     input's name, the columns of a table each under its own, the bytes of an image or
     sound file as `<input>_bytes`; an empty string is missing. For each target it gives
-    `label`, `probability` and `probabilities` (`<target>_label`, ... where there are
-    several), and for each row `present`, (rows, inputs) bool in the order of the
+    what its task serves, as `label`, `probability` and `probabilities` of a
+    classification (`<target>_label`, ... where there are several), and for each row
+    `present`, (rows, inputs) bool in the order of the
     recipe, and `error`: what was wrong with a file or a number, "" where nothing; that
     counts as missing.
 
@@ -89,16 +90,11 @@ def serving_function(run):
             decoded, found = decoder.attempt_batch(raw)
             tensors |= decoded
             faults += _named_faults(decoder, found)
-        outputs = network(tensors, training=False)
-        answers = {}
-        for name, task in tasks.items():
-            prefix = f"{name}_" if len(tasks) > 1 else ""
-            for key, value in task.serve(outputs[name]).items():
-                answers[f"{prefix}{key}"] = value
+        told = answers(tasks, network(tensors, training=False))
         present = [tensors[f"{name}_present"] for name in decoders]
-        answers["present"] = tf.stack(present, axis=1)
-        answers["error"] = tf.strings.strip(tf.strings.join(faults, separator=" "))
-        return answers
+        told["present"] = tf.stack(present, axis=1)
+        told["error"] = tf.strings.strip(tf.strings.join(faults, separator=" "))
+        return told
 
     return serve
 
@@ -282,11 +278,30 @@ def _prove(run, target, rows, work):
 
 
 def _trained_outputs(run, rows):
-    """The trained model's outputs through the training pipeline, by served name."""
+    """What the trained model makes of rows through the training pipeline, the numbers.
+
+    Returns:
+        {served name: (rows, ...) float array}.
+    """
     loaded, _ = dataset.load(rows, run.decoders, cache_mb=run.recipe.data.cache_mb)
     outputs = run.model.predict(dataset.ordered(loaded, len(rows), 128), verbose=0)
-    prefix = len(run.tasks) > 1
     return {
-        f"{name}_probabilities" if prefix else "probabilities": values
-        for name, values in outputs.items()
+        key: values.numpy()
+        for key, values in answers(run.tasks, outputs).items()
+        if values.dtype.is_floating
+    }
+
+
+def answers(tasks, outputs):
+    """What tasks serve of a model's outputs, {served name: (batch, ...) tensor}.
+
+    Args:
+        tasks: {target: task}.
+        outputs: {target: (batch, ...)}.
+    """
+    prefix = len(tasks) > 1
+    return {
+        f"{name}_{key}" if prefix else key: value
+        for name, task in tasks.items()
+        for key, value in task.serve(tf.convert_to_tensor(outputs[name])).items()
     }

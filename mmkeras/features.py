@@ -193,7 +193,7 @@ class Stored:
         return [np.stack([row[key] for row in rows]) for key in self.specs]
 
 
-def computed(backbone, rows, count, cache, *, memory_mb=2048, progress=None):
+def computed(backbone, rows, count, cache, *, name=None, memory_mb=2048, progress=None):
     """The features of all rows, from the cache or, once, from the backbone.
 
     Args:
@@ -202,6 +202,7 @@ def computed(backbone, rows, count, cache, *, memory_mb=2048, progress=None):
         rows: `dataset.Rows` of the decoded input.
         count: how many rows there are.
         cache: a `Cache`.
+        name: of the input, where it is another one that shares the backbone.
         memory_mb: megabytes of features that may be held in memory; where there are
             more they are read from disk, batch by batch.
         progress: called with (rows done, rows) now and then.
@@ -210,17 +211,13 @@ def computed(backbone, rows, count, cache, *, memory_mb=2048, progress=None):
         `dataset.Rows` of the features, and of what else the input has beside
         `<name>` itself.
     """
-    name = backbone.name.removesuffix("_backbone")
-    known, specs = digest(backbone), feature_specs(backbone)
+    if not count:
+        return dataset.Rows({}, {}, {})
+    name = name or pretrained.owner(backbone)
     keys, beside = [], {}
-    for batch in dataset.ordered(rows, count, CHUNK):
-        arrays = {key: values.numpy() for key, values in batch.items()}
-        hashes = _hashes(known, {key: arrays[key] for key in sorted(backbone.input)})
-        if missing := cache.missing(hashes):
-            made = _run(backbone, arrays)
-            rows_made = ({key: made[key][row] for key in specs} for row in range(CHUNK))
-            packed = dict(zip(hashes, map(pack, rows_made), strict=False))
-            cache.write({key: packed[key] for key in missing})
+    for hashes, arrays in _kept(
+        backbone, name, dataset.ordered(rows, count, CHUNK), cache
+    ):
         keys += hashes
         for key in arrays.keys() - {name}:
             beside.setdefault(key, []).append(arrays[key])
@@ -228,6 +225,7 @@ def computed(backbone, rows, count, cache, *, memory_mb=2048, progress=None):
             progress(len(keys), count)
     beside = {key: tf.constant(np.concatenate(each)) for key, each in beside.items()}
     cells = {f"{name}_features": tf.constant(keys, tf.string)}
+    specs = pretrained.renamed(feature_specs(backbone), backbone, name)
     stored = {f"{name}_features": Stored(f"{name}_features", specs, cache)}
     held = dataset.Rows({}, cells, stored)
     if count * row_bytes(specs) <= memory_mb * 2**20:
@@ -235,6 +233,30 @@ def computed(backbone, rows, count, cache, *, memory_mb=2048, progress=None):
         beside |= {key: tf.concat([part[key] for part in parts], 0) for key in specs}
         held = dataset.Rows({}, {}, {})
     return held | dataset.Rows(beside, {}, {})
+
+
+def _kept(backbone, name, batches, cache):
+    """Runs a backbone on all that is not held yet, CHUNK rows at a time.
+
+    Yields:
+        (keys, {key: array}) of each batch.
+    """
+    known, specs, waiting = digest(backbone), feature_specs(backbone), {}
+    own = {key: key for key in sorted(backbone.input)}
+    asked = pretrained.renamed(own, backbone, name)  # {key here: that of the backbone}
+    for batch in batches:
+        arrays = {key: values.numpy() for key, values in batch.items()}
+        given = {its: arrays[key] for key, its in asked.items()}
+        hashes = _hashes(known, given)
+        missing = cache.missing(hashes) - waiting.keys()
+        for row, key in enumerate(hashes):
+            if key in missing:  # copied, or one row would hold its whole batch
+                waiting[key] = {its: array[row].copy() for its, array in given.items()}
+        if len(waiting) >= CHUNK:
+            cache.write(_first_of(waiting, backbone, specs))
+        yield hashes, arrays
+    if waiting:
+        cache.write(_first_of(waiting, backbone, specs))
 
 
 def on_features(network, names):
@@ -249,10 +271,11 @@ def on_features(network, names):
     """
     core, backbones = model.parts(network)
     live = {name: one for name, one in backbones.items() if name not in names}
-    made = {key for name in live for key in live[name].output}
-    needed = {key: one for key, one in core.input.items() if key not in made}
-    for backbone in live.values():
-        needed |= backbone.input
+    needed = dict(core.input)
+    for name, backbone in live.items():
+        for key in pretrained.renamed(backbone.output, backbone, name):
+            needed.pop(key, None)
+        needed |= pretrained.renamed(backbone.input, backbone, name)
     inputs = pretrained.inputs_like(needed)
     return inputs, model.joined(core, live, inputs)
 
@@ -318,6 +341,19 @@ def _hashes(known, arrays):
             found.update(np.ascontiguousarray(array[row]))
         keys.append(found.hexdigest().encode())
     return keys
+
+
+def _first_of(waiting, backbone, specs):
+    """{key: packed features} of the first CHUNK rows that wait; they wait no more."""
+    keys = list(waiting)[:CHUNK]
+    rows = [waiting.pop(key) for key in keys]
+    made = _run(
+        backbone, {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    )
+    return {
+        key: pack({name: made[name][at] for name in specs})
+        for at, key in enumerate(keys)
+    }
 
 
 def _run(backbone, arrays):

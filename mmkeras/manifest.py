@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmkeras import splits
+from mmkeras import splits, targets
 from mmkeras.families import VALUES, columns_of
 from mmkeras.splits import SPLITS
 
@@ -58,7 +58,7 @@ class Manifest:
             Splits bear their full names; `id`, the line, and `split` are added where
             absent.
         inputs: {input: kind}.
-        targets: names of the target columns.
+        targets: {target: its task and options}.
         id: name of the id column.
         split_column: name of the split column.
         rejected: the refused rows.
@@ -70,7 +70,7 @@ class Manifest:
     path: Path
     frame: pd.DataFrame
     inputs: dict
-    targets: tuple
+    targets: dict
     id: str = "id"
     split_column: str = "split"
     rejected: tuple = ()
@@ -182,7 +182,7 @@ def read(data, *, labels=None, targets_required=True, seed=0):
     header, rows = _read_csv(path, data.separator, data.encoding)
     training = targets_required and labels is None
     _require_columns(path, header, data, targets_required, training)
-    targets = tuple(name for name in data.targets if name in header)
+    chosen = {name: each for name, each in data.targets.items() if name in header}
     inputs = {name: choice["kind"] for name, choice in data.inputs.items()}
     path_fault = functools.cache(functools.partial(_path_fault, path.parent.resolve()))
     lines, kept, rejected = [], [], []
@@ -199,9 +199,10 @@ def read(data, *, labels=None, targets_required=True, seed=0):
     frame = pd.DataFrame(kept, index=lines, columns=columns, dtype=object)
     keys = data.id, data.split
     reads = {name: columns_of(name, choice) for name, choice in data.inputs.items()}
-    found = Manifest(path, frame, inputs, targets, *keys, tuple(rejected), (), reads)
+    found = Manifest(path, frame, inputs, chosen, *keys, tuple(rejected), (), reads)
     shares = data.shares if training else (0, 0, 1)
-    warnings = splits.fill(frame, data.split, targets, shares, seed)
+    taught = targets.of_rows(frame, chosen)
+    warnings = splits.fill(frame, data.split, taught, shares, seed)
     if targets_required:
         found = found.reject(_unseen_labels(found, labels))
     warnings += _duplicate_ids(found)
@@ -296,9 +297,8 @@ def _row_fault(row, data, labelled, path_fault):
     """(column, reason) where the row cannot be used, else None; mends its split."""
     if fault := _split_fault(row, data.split, labelled):
         return fault
-    for name in data.targets if labelled else ():
-        if not row[name]:
-            return name, "the label is empty"
+    if labelled and (fault := _target_fault(row, data.targets)):
+        return fault
     if not any(row[column] for column in _columns(data)):
         return "", f"every input is empty: {', '.join(_columns(data))}"
     for name, choice in data.inputs.items():
@@ -344,15 +344,30 @@ def _refuse(line, row, id_column, column, reason):
     return Rejected(int(line), row[id_column], column, reason, row)
 
 
+def _target_fault(row, chosen):
+    """(column, reason) of a target that cannot be learned from, else None.
+
+    Of several targets some may be empty: the row then teaches the others.
+    """
+    given = {name for name in chosen if row[name]} or set(chosen)
+    for name in chosen:
+        if name in given and (reason := targets.fault(chosen[name], row[name])):
+            return name, reason
+    return None
+
+
 def _unseen_labels(found, labels):
-    frame, faults = found.frame, {}
-    train = frame[found.split_column] == "train"
-    for name in found.targets:
-        known = set(labels[name] if labels else frame.loc[train, name])
-        for line, label in frame.loc[~frame[name].isin(known), name].items():
-            reason = f"the label `{label}` does not occur in the train split"
-            faults[line] = (name, reason)
-    return faults
+    train = found.frame[found.split_column] == "train"
+    known = {
+        name: labels[name]
+        if labels
+        else targets.labels_of(choice, found.frame.loc[train, name])
+        for name, choice in found.targets.items()
+    }
+    return {
+        line: (name, f"{what} does not occur in the train split")
+        for line, (name, what) in targets.unseen(found.frame, found.targets, known)
+    }
 
 
 def _duplicate_ids(found):

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from mmkeras import layers
+from mmkeras import layers, sharing
 from mmkeras.branches import BRANCHES, pretrained
 from mmkeras.config import RecipeError
 from mmkeras.fusion import FUSIONS
@@ -31,12 +31,7 @@ def build(recipe, decoders, tasks):
         FileNotFoundError: weights that are not there.
         ImportError: a package that a branch needs is not installed.
     """
-    branches = {
-        name: _branch(
-            name, recipe.data.inputs[name]["kind"], recipe.branches[name], decoder
-        )
-        for name, decoder in decoders.items()
-    }
+    branches = _branches(recipe, decoders)
     backbones, rests = {}, {}
     for name, branch in branches.items():
         backbone, rests[name] = pretrained.parts(branch)
@@ -50,8 +45,8 @@ def build(recipe, decoders, tasks):
     if not split:
         return core
     inputs = {}
-    for branch in branches.values():
-        inputs |= pretrained.inputs_like(branch.input)
+    for name, branch in branches.items():
+        inputs |= pretrained.inputs_like(pretrained.renamed(branch.input, branch, name))
     outputs = joined(core, backbones, inputs)
     outputs = {target: outputs[target] for target in tasks}
     return _bind("data", keras.Model, inputs=inputs, outputs=outputs, name="mmkeras")
@@ -65,17 +60,37 @@ def head_name(target, name):
 def parts(network):
     """What `build` made of backbones and the rest.
 
+    Args:
+        network: the model, or one that is fitted on its layers.
+
     Returns:
         (the model from features to outputs, {input: backbone}); the model itself and
-        {} where no branch is pretrained.
+        {} where no branch is pretrained. Inputs that share a branch have one backbone.
     """
     inner = {each.name: each for each in pretrained.inner_models(network)}
-    backbones = {
-        name.removesuffix("_backbone"): each
-        for name, each in inner.items()
-        if name.endswith("_backbone")
-    }
-    return inner.get("core", network), backbones
+    core = inner.get("core") or inner.get("mmkeras") or network
+    backbones = {}
+    if any(name.endswith("_backbone") for name in inner):
+        for name, branch in branches_of(core).items():
+            if backbone := inner.get(f"{pretrained.owner(branch)}_backbone"):
+                backbones[name] = backbone
+    return core, backbones
+
+
+def branches_of(core):
+    """{input: its branch, or what is left of it without its backbone}.
+
+    Args:
+        core: see `parts`. Inputs that share a branch have the same one.
+    """
+    ends = {layer.name: layer for layer in core.layers}
+    found = {}
+    for key in core.input:
+        name = key.removesuffix("_present")
+        if name != key and f"{name}_missing" in ends:
+            upstream = keras.Model(core.input, ends[f"{name}_missing"].input)
+            (found[name],) = pretrained.inner_models(upstream)
+    return found
 
 
 def joined(core, backbones, given):
@@ -86,8 +101,9 @@ def joined(core, backbones, given):
         backbones: {input: backbone}; those left out are expected among `given`.
         given: {key: tensor}: of the decoders, or features of a backbone left out.
     """
-    for backbone in backbones.values():
-        given = {**given, **backbone({key: given[key] for key in backbone.input})}
+    for name, backbone in backbones.items():
+        made = pretrained.fed(backbone, given, name)
+        given = {**given, **pretrained.renamed(made, backbone, name)}
     return core({key: given[key] for key in core.input})
 
 
@@ -104,35 +120,46 @@ def outline(network, recipe=None):
         "kind" (of a branch with a backbone: the backbone's, and "" its own),
         "shape" of what it gives, without the batch, "parameters" and "trainable", whose
         sums are those of the network. An input has "tensors" too, {key: shape}. The
-        parameters of a branch include the token that stands for a missing input. A
-        late fusion with several inputs has the shape (inputs, units). Heads for
-        training only, those of `train.balance`, have the shape None: no output of the
-        network comes from them. A SavedModel of TF Hub counts no parameter.
+        parameters of a branch include the token that stands for a missing input. What
+        is another input's too has "same_as", its name, and "parameters" of that token
+        alone. A late fusion with several inputs has the shape (inputs, units). Heads
+        for training only, those of `train.balance`, have the shape None: no output of
+        the network comes from them. A SavedModel of TF Hub counts no parameter.
     """
     core, backbones = parts(network)
-    own = {layer.name: layer for layer in core.layers}
-    names = [key for key in network.input if f"{key}_present" in network.input]
-    kinds = _kinds(recipe)
+    branches, kinds = branches_of(core), _kinds(recipe)
     found = []
-    for name in names:
-        inputs, kind = network.input, kinds.get(f"branch {name}", "")
+    for name in [key for key in network.input if key in branches]:
+        inputs, kind = network.input, kinds.get(f"input {name}", "")
         tensors = {
             key: _shape(inputs[key])
             for end in ("", "_present", "_samples", "_ids", "_seen")
             if (key := f"{name}{end}") in inputs
         }
-        part = _part("input", name, kinds.get(f"input {name}", ""), tensors[name], [])
+        part = _part("input", name, kind, tensors[name], [])
         found.append({**part, "tensors": tensors})
-        if name in backbones:
-            features = backbones[name].output[f"{name}_features"]
-            owners = [backbones[name]]
-            found.append(_part("backbone", name, kind, _shape(features), owners))
-            kind = ""
-        branch = own.get(f"{name}_branch") or own[f"{name}_rest"]
-        shape = _shape(branch.output["tokens"])
-        owners = [branch, own[f"{name}_missing"]]
-        found.append(_part("branch", name, kind, shape, owners))
+        found += _outline_branch(name, core, branches, backbones.get(name), kinds)
     return [*found, *_outline_behind(network, core, kinds)]
+
+
+def _outline_branch(name, core, branches, backbone, kinds):
+    """The parts of `outline` between an input and the fusion."""
+    branch = branches[name]
+    owner = pretrained.owner(branch)
+    users = [each for each, other in branches.items() if other is branch]
+    # A network of fewer inputs than the recipe may be without the owner.
+    first = owner if owner in users else users[0]
+    shared = name != first
+    kind = f"same as {first}" if shared else kinds.get(f"branch {owner}", "")
+    found = []
+    if backbone:
+        shape = _shape(backbone.output[f"{owner}_features"])
+        found.append(_part("backbone", name, kind, shape, [backbone][shared:]))
+        kind = kind if shared else ""
+    owners = [branch, core.get_layer(f"{name}_missing")][shared:]
+    shape = _shape(branch.output["tokens"])
+    found.append(_part("branch", name, kind, shape, owners))
+    return [{**each, "same_as": first} for each in found] if shared else found
 
 
 def _outline_behind(network, core, kinds):
@@ -192,6 +219,7 @@ def _kinds(recipe):
         f"{section} {name}": choice["kind"]
         for section, choices in sections.items()
         for name, choice in choices.items()
+        if "kind" in choice
     }
 
 
@@ -203,8 +231,8 @@ def _core(rests, fuse, tasks, alone, name):
     """From what the rest of every branch takes to the outputs, a `keras.Model`."""
     inputs, corridors = {}, {}
     for own, rest in rests.items():
-        given = pretrained.inputs_like(rest.input)
-        corridor = rest(given)
+        given = pretrained.inputs_like(pretrained.renamed(rest.input, rest, own))
+        corridor = pretrained.fed(rest, given, own)
         tokens, mask = layers.MissingToken(name=f"{own}_missing")(
             corridor["tokens"], corridor["mask"]
         )
@@ -242,6 +270,18 @@ def _head(task, fused, present, target):
     return layers.MeanOfPresent(name=target, dtype="float32")(
         ops.stack(each, axis=1), ops.concatenate(seen, axis=1)
     )
+
+
+def _branches(recipe, decoders):
+    """{input: branch}; the same one for inputs that share it."""
+    made, found = {}, {}
+    for name, decoder in decoders.items():
+        owner = sharing.owner(name, recipe.branches)
+        if owner not in made:
+            modality = recipe.data.inputs[owner]["kind"]
+            made[owner] = _branch(owner, modality, recipe.branches[owner], decoder)
+        found[name] = made[owner]
+    return found
 
 
 def _branch(name, modality, choice, decoder):

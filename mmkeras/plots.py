@@ -83,25 +83,65 @@ def confusion(path, matrix, labels):
     _save(figure, path)
 
 
-def baselines(path, accuracies, split="test"):
-    """Accuracy of each modality alone, of late fusion and of the fusion, as bars.
+def baselines(path, scores, label="test accuracy", share=True):
+    """A score of each modality alone, of late fusion and of the fusion, as bars.
 
     Args:
         path: of the PNG.
-        accuracies: {name: accuracy in [0, 1]}, drawn from top to bottom; the last is
-            the model itself.
-        split: the rows it was measured on, for the axis.
+        scores: {name: score}, drawn from top to bottom; the last is the model itself.
+        label: of the axis.
+        share: whether the scores are shares in [0, 1], drawn in per cent.
     """
-    names = list(accuracies)
+    names = list(scores)
     figure = Figure(figsize=(6.4, 0.8 + 0.42 * len(names)))
     axis = figure.subplots()
     colors = [GREY] * (len(names) - 1) + [ORANGE]
-    values = [100 * accuracies[name] for name in names]
+    values = [scores[name] * (100 if share else 1) for name in names]
     bars = axis.barh([name.replace("_", " ") for name in names], values, color=colors)
-    axis.bar_label(bars, fmt="%.1f", padding=3)
+    axis.bar_label(bars, fmt="%.1f" if share else "%.3f", padding=3)
     axis.invert_yaxis()
-    axis.set(xlim=(0, 110), xlabel=f"{split} accuracy, %")
-    axis.set_xticks(range(0, 101, 20))
+    if share:
+        axis.set(xlim=(0, 110), xlabel=f"{label}, %")
+        axis.set_xticks(range(0, 101, 20))
+    else:
+        axis.set(xlabel=label)
+        axis.margins(x=0.15)
+    _save(figure, path)
+
+
+def numbers(path, points, name):
+    """True numbers against those told, a point a row, and the line of no error.
+
+    Args:
+        path: of the PNG.
+        points: a list of [true, told].
+        name: of the target.
+    """
+    figure = Figure(figsize=(4.6, 4.4))
+    axis = figure.subplots()
+    true, told = zip(*points, strict=True)
+    ends = min(true), max(true)
+    axis.plot(ends, ends, color=GREY, linewidth=1)
+    axis.scatter(true, told, s=14, color=BLUE, alpha=0.5, linewidths=0)
+    axis.set(xlabel=f"{name}, true", ylabel=f"{name}, told")
+    _save(figure, path)
+
+
+def roc(path, curve):
+    """Receiver operating characteristic; where it is crossed, both errors are equal.
+
+    Args:
+        path: of the PNG.
+        curve: a list of [false acceptance, true acceptance], in [0, 1].
+    """
+    figure = Figure(figsize=(4.6, 4.4))
+    axis = figure.subplots()
+    false, true = zip(*curve, strict=True)
+    axis.plot((0, 1), (1, 0), color=GREY, linewidth=1)
+    axis.plot(false, true, color=BLUE, linewidth=2)
+    axis.set(
+        xlabel="different pairs accepted", ylabel="same pairs accepted", aspect="equal"
+    )
     _save(figure, path)
 
 
@@ -227,7 +267,7 @@ def shape_text(part):
 def _parameters(part):
     total, trained = part["parameters"], part["trainable"]
     if part["part"] == "backbone" and not total:
-        return "SavedModel, frozen"
+        return "" if "same_as" in part else "SavedModel, frozen"
     if total and not trained:
         return f"{count(total)}, frozen"
     if _frozen_share(part):
@@ -239,7 +279,7 @@ def _frozen_share(part):
     """Share of a box that is hatched, in [0, 1]."""
     total = part["parameters"]
     if not total:
-        return 1.0 if part["part"] == "backbone" else 0.0
+        return 1.0 if part["part"] == "backbone" and "same_as" not in part else 0.0
     share = 1 - part["trainable"] / total
     # What is not trained in a part that is not frozen are statistics of batches.
     return share if share > (0.02 if part["part"] == "backbone" else 0.25) else 0.0

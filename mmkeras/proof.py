@@ -35,8 +35,8 @@ def prove(request):
             lists}, both or neither}.
 
     Returns:
-        {"rows", "max_difference" (None without rows), "faults": sentences, "answers":
-        what the first three rows were answered}.
+        {"rows", "max_difference" (None without rows; of values above one the relative
+        one), "faults": sentences, "answers": what the first three rows were answered}.
     """
     for package in request.get("packages", ()):
         importlib.import_module(package)
@@ -66,13 +66,12 @@ def _compare(serve, columns, expected, found):
     if found["faults"]:
         return
     differences = [
-        np.abs(served[key] - np.asarray(values)).max()
-        for key, values in expected.items()
+        _difference(served[key], np.asarray(values)) for key, values in expected.items()
     ]
     for row in range(min(3, count)):
         alone = _ask(serve, columns, row, row + 1)
         differences += [
-            np.abs(alone[key][0] - served[key][row]).max() for key in expected
+            _difference(alone[key][0], served[key][row]) for key in expected
         ]
         found["answers"].append({key: _plain(alone[key][0]) for key in alone})
     nothing = serve(**{name: tf.constant([""]) for name in columns})
@@ -83,6 +82,10 @@ def _compare(serve, columns, expected, found):
                 found["faults"].append(f"{name} row gives {key} that is not finite")
     found["rows"] = count
     found["max_difference"] = float(max(differences))
+
+
+def _difference(served, expected):
+    return (np.abs(served - expected) / np.maximum(1, np.abs(expected))).max()
 
 
 def _value_faults(served, expected):

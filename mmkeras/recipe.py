@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from mmkeras.families import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from mmkeras.families import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 
 def _long(choice):
@@ -72,7 +78,7 @@ class Data(_Section):
         return value
 
 
-class Augment(_Section):
+class Augment(_Section, frozen=True):
     """Random changes of training rows, seeded by (seed, epoch, row)."""
 
     modality_dropout: Fraction = Field(
@@ -81,6 +87,13 @@ class Augment(_Section):
     image_shift: Fraction = Field(
         0.0, description="largest shift of a picture, as a share of its size"
     )
+    image_rotation_degrees: NonNegativeFloat = Field(
+        0.0, le=180, description="largest turn of a picture, either way, degrees"
+    )
+    image_zoom: Fraction = Field(
+        0.0, description="a picture is enlarged or made smaller by up to this share"
+    )
+    image_flip: bool = Field(False, description="half of the pictures are mirrored")
     audio_snr_db: float | None = Field(
         None,
         description="white noise is added at a signal-to-noise ratio drawn between so "
@@ -112,6 +125,11 @@ class Train(_Section):
         description="input -> what the learning rate is multiplied with for its "
         "branch; for the backbone alone where it is pretrained",
     )
+    loss_weights: Literal["uncertainty"] | dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="target -> what its loss is multiplied with, 1 where not named; "
+        "`uncertainty`: learned with the model",
+    )
     frozen_epochs: NonNegativeInt = Field(
         0,
         description="first epochs in which pretrained backbones stay frozen that are "
@@ -123,6 +141,29 @@ class Train(_Section):
         "losses weighed by how well each still generalises",
     )
     jit_compile: bool = Field(False, description="compile the step with XLA")
+    deterministic: bool = Field(
+        False,
+        description="only operations that give the same bits each time, on a GPU too; "
+        "slower, and one that cannot is an error",
+    )
+    checkpoint_steps: NonNegativeInt = Field(
+        0,
+        description="steps between checkpoints inside an epoch; 0: only at its end",
+    )
+    clip_norm: PositiveFloat | None = Field(
+        None, description="gradients longer than this, all together, are cut to it"
+    )
+    warmup_epochs: NonNegativeInt = Field(
+        0, description="first epochs in which the learning rate rises from zero"
+    )
+    max_steps: PositiveInt | None = Field(
+        None, description="steps after which a fit ends, whatever the epoch"
+    )
+    time_limit_minutes: PositiveFloat | None = Field(
+        None,
+        description="minutes after which a fit ends, those before --resume included; "
+        "the baselines have as many each",
+    )
     baselines: bool = Field(
         True, description="also train each modality alone, for comparison"
     )

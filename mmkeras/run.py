@@ -1,8 +1,14 @@
 """The folder that a run leaves: the name of every file in it, written once."""
 
+import contextlib
+import fcntl
 import functools
+import hashlib
+import itertools
 import json
+import os
 import platform
+import subprocess
 from pathlib import Path
 
 import keras
@@ -11,6 +17,11 @@ from mmkeras import config, fusion, layers, manifest, modalities, tasks
 
 # Loading a model needs these to have been imported: they register their layers.
 LAYERS = (fusion, layers)
+LOCK, PARTIAL = ".lock", ".partial-"
+
+
+class NotWrittenError(OSError):
+    """A file that a run needs could not be written; the message names the folder."""
 
 
 class Run:
@@ -29,8 +40,10 @@ class Run:
         self.parameters_json = self.folder / "parameters.json"
         self.vocabulary = self.folder / "vocabulary"
         self.labels_json = self.folder / "labels.json"
+        self.decisions_json = self.folder / "decisions.json"
         self.history_csv = self.folder / "history.csv"
         self.baselines = self.folder / "baselines"
+        self.checkpoints = self.folder / "checkpoints"  # gone when all is trained
         self.logs = self.folder / "logs"
         self.metrics_json = self.folder / "metrics.json"
         self.report_html = self.folder / "report.html"
@@ -50,7 +63,7 @@ class Run:
 
     @functools.cached_property
     def labels(self):
-        """{target: list of labels}."""
+        """{target: what its task learnt of the train rows}, lists of labels mostly."""
         return json.loads(self.labels_json.read_text(encoding="utf-8"))
 
     @functools.cached_property
@@ -64,17 +77,40 @@ class Run:
 
     @functools.cached_property
     def tasks(self):
-        """{target: task}."""
-        return tasks.make(self.recipe.data.targets, self.labels)
+        """{target: task}, with what was decided after training."""
+        return self.tasks_of("fusion")
+
+    def tasks_of(self, name):
+        """The tasks as decided for one model.
+
+        Args:
+            name: `fusion`, an input's, or `late_fusion`.
+        """
+        decisions = self.read_json(self.decisions_json).get(name)
+        return tasks.make(self.recipe.data.targets, self.labels, decisions)
 
     @functools.cached_property
     def model(self):
         """The trained `keras.Model`."""
         return keras.saving.load_model(self.model_file)
 
+    @property
+    def finished(self):
+        """Whether everything is trained: the model, and the baselines if any."""
+        if self.checkpoints.exists():
+            return False
+        wanted = [self.model_file]
+        if self.recipe.train.baselines and len(self.recipe.data.inputs) > 1:
+            wanted += map(self.baseline_file, self.recipe.data.inputs)
+        return all(file.is_file() for file in wanted)
+
+    def baseline_file(self, name):
+        """Where the model of input `name` alone is kept."""
+        return self.baselines / f"{name}.keras"
+
     def baseline(self, name):
         """The model of input `name` alone, or None where none was trained."""
-        file = self.baselines / f"{name}.keras"
+        file = self.baseline_file(name)
         return keras.saving.load_model(file) if file.is_file() else None
 
     def read_json(self, path):
@@ -84,7 +120,8 @@ class Run:
     def write_json(self, path, content):
         """Writes a JSON file, keys in the order given."""
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
 
     def write_outline(self, outline):
         """Writes what `model.outline` gives, as numbers and as a diagram.
@@ -107,13 +144,19 @@ def create(folder, recipe):
     require_vacant(folder)
     run = Run(folder)
     run.folder.mkdir(parents=True, exist_ok=True)
-    # The folder can be read from anywhere; a relative manifest could not.
+    text = config.dump(resolved(recipe))
+    # The recipe last: where it stands, the run has begun.
+    run.write_json(run.environment_json, environment(recipe))
+    with replacing(run.recipe_yaml) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return run
+
+
+def resolved(recipe):
+    """The recipe as a run keeps it, which can be read from anywhere."""
     manifest = str(Path(recipe.data.manifest).resolve())
     data = recipe.data.model_copy(update={"manifest": manifest})
-    resolved = recipe.model_copy(update={"data": data})
-    run.recipe_yaml.write_text(config.dump(resolved), encoding="utf-8")
-    run.write_json(run.environment_json, environment())
-    return run
+    return recipe.model_copy(update={"data": data})
 
 
 def require_vacant(folder):
@@ -122,11 +165,52 @@ def require_vacant(folder):
     Raises:
         FileExistsError: it is a file, or holds something already.
     """
-    if not _vacant(Path(folder)):
-        what = "is not empty" if Path(folder).is_dir() else "is a file"
-        raise FileExistsError(
-            f"{folder} {what}: name another folder with --run, or delete it"
-        )
+    if _vacant(Path(folder)):
+        return
+    run, hint = Run(folder), ""
+    if run.recipe_yaml.is_file() and (
+        run.checkpoints.exists() or not run.model_file.is_file()
+    ):
+        hint = ". It holds an unfinished run: go on with --resume"
+    what = "is not empty" if run.folder.is_dir() else "is a file"
+    raise FileExistsError(
+        f"{folder} {what}: name another folder with --run, or delete it{hint}"
+    )
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A name to write a file to that becomes `path` when it is whole and on disk.
+
+    Whoever is killed meanwhile leaves the file that was there before.
+
+    Raises:
+        NotWrittenError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    with told(path.parent):
+        try:
+            yield partial
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def told(folder):
+    """Turns errors of the disk into one that names the folder and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise NotWrittenError(
+            f"{folder} cannot be written: {error.strerror or error}. What was written "
+            "before is whole. Make room or mend the permissions, then go on: mmkeras "
+            "train with the same arguments and --resume"
+        ) from error
 
 
 def open_folder(folder):
@@ -147,18 +231,45 @@ def open_folder(folder):
 
 def free(folder):
     """The folder itself where it is not there or empty, else with -2, -3, ... added."""
+    return next(each for each in _numbered(folder) if _vacant(each) and not _held(each))
+
+
+def latest(folder):
+    """The last that `free` gave and that is there; the folder itself where none is."""
+    found = Path(folder)
+    for candidate in _numbered(folder):
+        if not candidate.exists():
+            return found
+        found = candidate
+
+
+def _numbered(folder):
+    """The folder, then with -2, -3, ... added, without end."""
     folder = Path(folder)
-    candidate, number = folder, 1
-    while not _vacant(candidate):
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
 
 
 def _vacant(folder):
+    """Whether nothing is there, but what a run that was killed early leaves."""
     if folder.is_dir():
-        return not any(folder.iterdir())
+        names = [path.name for path in folder.iterdir()]
+        left = (LOCK, PARTIAL, "environment.json")
+        return all(name.startswith(left) for name in names)
     return not folder.exists()
+
+
+def _held(folder):
+    """Whether a run that has written nothing yet holds the lock of a folder."""
+    try:
+        with open(folder / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def read_rows(run, path=None):
@@ -179,20 +290,60 @@ def read_rows(run, path=None):
     return manifest.read(data, seed=run.recipe.train.seed)
 
 
-def environment():
-    """Versions and hardware, for `environment.json`."""
-    from importlib import metadata
+def environment(recipe=None):
+    """Versions and hardware, for `environment.json`, and what tells a run from others.
 
+    Args:
+        recipe: the `recipe.Recipe` of a run; its hash and that of its manifest are
+            None without.
+    """
     packages = ("mmkeras", "tensorflow", "keras", "numpy", "pandas", "scikit-learn")
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
+    text = config.dump(resolved(recipe)).encode() if recipe else None
+    page = os.sysconf("SC_PAGE_SIZE")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.machine(),
-        "packages": versions,
+        "packages": {name: _version(name) for name in packages},
+        "cpus": os.cpu_count(),
+        "memory_mb": os.sysconf("SC_PHYS_PAGES") * page // 2**20,
+        "gpus": _gpus(),
+        "git_commit": _git_commit(),
+        "recipe_sha256": hashlib.sha256(text).hexdigest() if recipe else None,
+        "manifest_sha256": sha256(recipe.data.manifest) if recipe else None,
     }
+
+
+def _version(package):
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _gpus():
+    try:
+        return keras.distribution.list_devices("gpu")
+    except (RuntimeError, ValueError):  # says that there are none
+        return []
+
+
+def _git_commit():
+    """Of the folder where the command runs; None where that is no checkout."""
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None
+
+
+def sha256(path):
+    """Of a file's bytes; None where there is no file."""
+    if not Path(path).is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from mmkeras import config, evaluate, manifest, train
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("recipe")
 parser.add_argument("--run", default="runs/digits", help="a new folder")
+parser.add_argument("--resume", action="store_true", help="go on with the run in it")
 parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
 parser.add_argument("--quick", action="store_true", help="100 rows, one epoch")
 
@@ -33,7 +34,7 @@ def main(arguments=None):
     print(f"{rows.rows_read} rows read, {len(rows.rejected)} refused")
 
     # 3. Fit: the fused model, then each modality alone on the same rows.
-    run = train.fit(recipe, rows, folder=options.run)
+    run = train.fit(recipe, rows, folder=options.run, resume=options.resume)
     run.model.summary()
 
     # 4. Judge: metrics.json, figures/*.png, report.html.

@@ -11,12 +11,18 @@ KINDS = {"text": "text", "image": "image", "audio": "audio"}
 ON = {
     "modality_dropout": 0.3,
     "image_shift": 0.25,
+    "image_rotation_degrees": 30.0,
+    "image_zoom": 0.3,
+    "image_flip": True,
     "audio_snr_db": 10.0,
     "word_dropout": 0.4,
 }
 TOUCHES = {
     "modality_dropout": {"text_present", "image_present", "audio_present"},
     "image_shift": {"image"},
+    "image_rotation_degrees": {"image"},
+    "image_zoom": {"image"},
+    "image_flip": {"image"},
     "audio_snr_db": {"audio"},
     "word_dropout": {"text"},
 }
@@ -96,7 +102,7 @@ def test_a_rows_change_does_not_hang_on_its_neighbours(batch):
     )
     for key in batch:
         np.testing.assert_array_equal(part[key], tf.gather(whole[key], picked))
-        np.testing.assert_allclose(graph[key], whole[key], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(graph[key], whole[key], rtol=1e-5, atol=1e-5)
     later = change(batch, seeds(8, epoch=1))
     assert not same(whole, later) & {"text", "image", "audio"}
 
@@ -114,7 +120,9 @@ def hidden(present, share=0.3):
         for index, name in enumerate(sorted(KINDS))
     }
     drop = tf.function(augment.drop_modalities)
-    left = drop(tensors, sorted(KINDS), share, seeds(len(present)))
+    left = drop(
+        tensors, sorted(KINDS), Augment(modality_dropout=share), seeds(len(present))
+    )
     return np.stack([left[f"{name}_present"] for name in sorted(KINDS)], axis=1)
 
 
@@ -143,9 +151,9 @@ def test_image_shift_moves_within_its_share_and_black_comes_in():
     count, size, share = 600, 20, 0.2
     pixels = np.zeros((count, size, size, 3), "float32")
     pixels[:, 9:11, 9:11] = 1.0  # centre of gravity at 9.5
-    moved = tf.function(augment.shift_image)({"it": pixels}, "it", share, seeds(count))[
-        "it"
-    ]
+    moved = tf.function(augment.move_image)(
+        {"it": pixels}, "it", Augment(image_shift=share), seeds(count)
+    )["it"]
     weight = np.array(moved).sum(axis=3)
     grid = np.arange(size)
     total = weight.sum(axis=(1, 2))
@@ -164,7 +172,9 @@ def test_image_shift_moves_within_its_share_and_black_comes_in():
     assert abs(np.corrcoef(offsets)[0, 1]) < 0.2, "both ways independently"
     white = np.ones((64, size, size, 3), "float32")
     shifted = np.array(
-        tf.function(augment.shift_image)({"it": white}, "it", share, seeds(64))["it"]
+        tf.function(augment.move_image)(
+            {"it": white}, "it", Augment(image_shift=share), seeds(64)
+        )["it"]
     )
     assert shifted.min() == 0.0 and shifted.max() <= 1.0 + 1e-6
     lost = 1 - shifted.mean(axis=(1, 2, 3))
@@ -179,7 +189,9 @@ def test_noise_reaches_a_ratio_in_the_promised_range(rng):
     wave *= inside
     tensors = {"it": tf.constant(wave), "it_samples": tf.constant(samples)}
     loud = np.array(
-        tf.function(augment.add_noise)(tensors, "it", least, seeds(count))["it"]
+        tf.function(augment.add_noise)(
+            tensors, "it", Augment(audio_snr_db=least), seeds(count)
+        )["it"]
     )
     noise = loud - wave
     assert not noise[~inside].any(), "padding stays"
@@ -192,7 +204,7 @@ def test_noise_reaches_a_ratio_in_the_promised_range(rng):
 
 def test_silence_and_absence_stay_silent():
     tensors = {"it": tf.zeros((3, 50)), "it_samples": tf.constant([50, 0, 10])}
-    loud = augment.add_noise(tensors, "it", -20.0, seeds(3))["it"]
+    loud = augment.add_noise(tensors, "it", Augment(audio_snr_db=-20.0), seeds(3))["it"]
     np.testing.assert_array_equal(loud, np.zeros((3, 50)))
 
 
@@ -202,7 +214,9 @@ def test_words_are_dropped_at_the_promised_rate_and_padding_stays(rng):
     ids[:, 15:] = 0
     tensors = {"it": tf.constant(ids)}
     after = np.array(
-        tf.function(augment.drop_words)(tensors, "it", share, seeds(count))["it"]
+        tf.function(augment.drop_words)(
+            tensors, "it", Augment(word_dropout=share), seeds(count)
+        )["it"]
     )
     assert after.dtype == np.int32 and not after[:, 15:].any()
     words, kept = ids[:, :15], after[:, :15]
@@ -228,3 +242,45 @@ def test_uniform_numbers_are_uniform_and_unrelated_between_rows():
         shares = np.histogram(column, 10, (0, 1))[0] / len(column)
         np.testing.assert_allclose(shares, 0.1, atol=0.03)
         assert abs(np.corrcoef(column[1:], column[:-1])[0, 1]) < 0.08
+
+
+def moved(pixels, **options):
+    """Sixty-four copies of a picture, each changed by a seed of its own."""
+    change = augment.changes(Augment(**options), {"image": "image"})
+    given = {"image": tf.repeat(pixels[None], 64, axis=0)}
+    return change(given, seeds(64))["image"].numpy()
+
+
+def test_a_flip_is_the_mirror_image_of_half_the_rows(rng):
+    pixels = tf.constant(rng.random((16, 16, 3)), tf.float32)
+    found = moved(pixels, image_flip=True)
+    same = np.isclose(found, pixels).all(axis=(1, 2, 3))
+    mirrored = np.isclose(found, pixels[:, ::-1], atol=1e-5).all(axis=(1, 2, 3))
+    assert (same | mirrored).all() and 20 < mirrored.sum() < 44
+
+
+def test_a_turn_keeps_the_centre_and_the_distance_from_it():
+    pixels = np.zeros((33, 33, 3), "float32")
+    pixels[16, 16], pixels[16, 26] = 1, 1
+    found = moved(tf.constant(pixels), image_rotation_degrees=90.0)
+    np.testing.assert_allclose(found[:, 16, 16, 0], 1, atol=1e-4)
+    found[:, 14:19, 14:19] = 0
+    down, across = np.mgrid[:33, :33] - 16
+    mass = found[..., 0].sum(axis=(1, 2))
+    radius = (found[..., 0] * np.hypot(down, across)).sum(axis=(1, 2)) / mass
+    np.testing.assert_allclose(radius, 10, atol=0.6)
+    angle = np.degrees(
+        np.arctan2(
+            (found[..., 0] * down).sum(axis=(1, 2)),
+            (found[..., 0] * across).sum(axis=(1, 2)),
+        )
+    )
+    assert angle.min() < -60 and angle.max() > 60 and np.abs(angle).max() < 92
+
+
+def test_a_zoom_makes_a_square_larger_or_smaller_within_its_share():
+    pixels = np.zeros((40, 40, 3), "float32")
+    pixels[10:30, 10:30] = 1
+    areas = moved(tf.constant(pixels), image_zoom=0.2)[..., 0].sum(axis=(1, 2))
+    sides = np.sqrt(areas) / 20
+    assert 0.79 < sides.min() < 0.9 and 1.1 < sides.max() < 1.21

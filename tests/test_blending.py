@@ -78,7 +78,9 @@ def test_rows_without_a_modality_do_not_count_in_its_loss(blended):
     made, _ = blended
     inputs, outputs = features.on_features(made.model, set())
     task = made.tasks["label"]
-    watched = blending.Blended(inputs, outputs, {"label": task.loss()}, ["text"])
+    watched = blending.Blended(
+        inputs, outputs, {"label": task.loss()}, {"label": 1.0}, ["text"]
+    )
     watched.compile("sgd", loss={"label": task.loss()})
     count = 6
     given = {

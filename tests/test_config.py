@@ -107,8 +107,8 @@ def test_faults_of_every_section_are_told_at_once():
             "`train.optimizer`: Input should be 'adam', 'adamw', 'sgd' or 'rmsprop', "
             "got 'adma' (did you mean `adam`?)",
             "data.inputs.image: `size`: Input should be greater than 0, got -1",
-            "data.targets.label: no kind `clasification`. Kinds: classification "
-            "(did you mean `classification`?)",
+            "data.targets.label: no kind `clasification`. Kinds: "
+            f"{', '.join(families.kinds('tasks'))} (did you mean `classification`?)",
             "branches: no input `imag`. Inputs: text, image (did you mean `image`?)",
             "branches.text: unknown key `untis` for `lstm`. "
             "Keys: embedding_dim, units, dropout (did you mean `units`?)",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mmkeras import digits
+from mmkeras.digits import lessons, media
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"
 SPLITS = ("train", "valid", "test")
@@ -133,7 +134,7 @@ def test_a_clean_picture_is_its_source_enlarged(tables, folders):
 
 
 def test_a_blank_picture_grows_to_pixels_of_equal_level():
-    grown = digits.draw_picture(np.full((8, 8), 8.0), "clean", np.random.default_rng(0))
+    grown = media.draw_picture(np.full((8, 8), 8.0), "clean", np.random.default_rng(0))
     assert grown.mean() == pytest.approx(127.5, abs=1)
 
 
@@ -147,22 +148,22 @@ def test_clean_tones_stand_at_the_frequencies_of_q23(tables, folders):
         low, high = (
             hz[band][np.argmax(power[band])] for band in (hz < 1_075, hz >= 1_075)
         )
-        assert (low, high) == pytest.approx(digits.TONES_HZ[row.digit_audio], abs=4)
+        assert (low, high) == pytest.approx(media.TONES_HZ[row.digit_audio], abs=4)
         heard.add(row.digit_audio)
     assert heard == set(range(10))
 
 
 def test_the_keypad_is_that_of_q23():
-    assert digits.TONES_HZ[1] == (697, 1209)
-    assert digits.TONES_HZ[5] == (770, 1336)
-    assert digits.TONES_HZ[9] == (852, 1477)
-    assert digits.TONES_HZ[0] == (941, 1336)
-    assert len(set(digits.TONES_HZ.values())) == 10
+    assert media.TONES_HZ[1] == (697, 1209)
+    assert media.TONES_HZ[5] == (770, 1336)
+    assert media.TONES_HZ[9] == (852, 1477)
+    assert media.TONES_HZ[0] == (941, 1336)
+    assert len(set(media.TONES_HZ.values())) == 10
 
 
 def test_redundant_label_is_the_digit_of_each_modality(tables):
     table = tables["redundant"]
-    for name in digits.MODALITIES:
+    for name in lessons.MODALITIES:
         assert (table[f"digit_{name}"] == table["label"]).all()
 
 
@@ -171,11 +172,11 @@ def test_redundant_cells_are_missing_where_promised_and_never_all(tables):
     empty = table[["text", "image", "audio"]] == ""
     assert empty.mean().to_numpy() == pytest.approx(0.08, abs=0.005)
     assert not empty.all(axis=1).any()
-    for name in digits.MODALITIES:
+    for name in lessons.MODALITIES:
         missing = table[f"quality_{name}"] == "missing"
         assert (missing == empty[name]).all()
         spoilt = (table[f"quality_{name}"] == "spoilt").mean()
-        assert spoilt == pytest.approx(digits.SPOILT, abs=0.005)
+        assert spoilt == pytest.approx(lessons.SPOILT, abs=0.005)
 
 
 def test_redundant_no_modality_is_reliable_and_nearly_always_one_is_noisy(tables):
@@ -195,20 +196,20 @@ def test_the_other_lessons_are_whole_and_clean(lesson, tables):
 def test_spoilt_text_names_no_digit_and_clean_text_names_its_own():
     rng = np.random.default_rng(0)
     for digit in range(10):
-        own = {digits.ENGLISH[digit], digits.CHINESE[digit]}
-        names = {*digits.ENGLISH, *digits.CHINESE}
+        own = {media.ENGLISH[digit], media.CHINESE[digit]}
+        names = {*media.ENGLISH, *media.CHINESE}
         for _ in range(50):
-            clean = digits.name_digit(digit, "clean", rng)
+            clean = media.name_digit(digit, "clean", rng)
             assert any(name in clean for name in own)
-            spoilt = digits.name_digit(digit, "spoilt", rng)
-            assert spoilt in digits.VAGUE or not any(n in spoilt for n in names)
-    assert digits.name_digit(7, "missing", rng) == ""
+            spoilt = media.name_digit(digit, "spoilt", rng)
+            assert spoilt in media.VAGUE or not any(n in spoilt for n in names)
+    assert media.name_digit(7, "missing", rng) == ""
 
 
 def test_a_typing_error_never_loses_a_chinese_digit():
     rng = np.random.default_rng(0)
-    assert all("七" in digits.typo("这个数字是七", rng) for _ in range(50))
-    wrong = {digits.typo("seven", rng) for _ in range(50)}
+    assert all("七" in media.typo("这个数字是七", rng) for _ in range(50))
+    wrong = {media.typo("seven", rng) for _ in range(50)}
     assert {"sseven", "even", "esven"} <= wrong
 
 
@@ -223,7 +224,7 @@ def test_unique_label_is_made_of_three_digits(tables):
 @pytest.mark.parametrize("split", SPLITS)
 def test_unique_one_modality_gives_a_quarter_and_two_a_half(tables, split):
     rows = tables["unique"].query("split == @split")
-    high = {name: rows[f"digit_{name}"] >= 5 for name in digits.MODALITIES}
+    high = {name: rows[f"digit_{name}"] >= 5 for name in lessons.MODALITIES}
     assert best_guess(rows["label"], [high["image"]]) == pytest.approx(1 / 4)
     assert best_guess(rows["label"], [high["audio"]]) == pytest.approx(1 / 4)
     assert best_guess(rows["label"], [high["text"]]) == pytest.approx(1 / 4)
@@ -237,10 +238,10 @@ def test_synergy_label_is_plus_or_minus_modulo_ten(tables):
     sign = table["sign"].map({"plus": 1, "minus": -1})
     truth = (table["digit_image"] + sign * table["digit_audio"]) % 10
     assert (table["label"] == truth).all()
-    phrases = table["sign"].map({"plus": digits.PLUS, "minus": digits.MINUS})
+    phrases = table["sign"].map({"plus": lessons.PLUS, "minus": lessons.MINUS})
     said = [text in known for text, known in zip(table["text"], phrases, strict=True)]
     assert all(said)
-    assert not set(digits.PLUS) & set(digits.MINUS)
+    assert not set(lessons.PLUS) & set(lessons.MINUS)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -270,7 +271,7 @@ def test_a_written_folder_is_left_alone(tmp_path):
     assert digits.write(path.parent, rows=40) == path
     assert path.stat().st_mtime_ns == before
     settings = json.loads((path.parent / "digits.json").read_text())
-    assert settings == {"generator": 1, "lesson": "redundant", "rows": 40, "seed": 0}
+    assert settings == {"generator": 2, "lesson": "redundant", "rows": 40, "seed": 0}
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
@@ -386,7 +387,29 @@ def audio_features(folder, name):
         return np.zeros(7)
     sound = samples(folder / name)
     seconds = np.arange(len(sound)) / 8_000
-    bands_hz = sorted({hz for pair in digits.TONES_HZ.values() for hz in pair})
+    bands_hz = sorted({hz for pair in media.TONES_HZ.values() for hz in pair})
     waves = np.exp(-2j * np.pi * np.outer(bands_hz, seconds))
     level = np.log(np.abs(waves @ sound) + 1e-6)
     return level - level.mean()
+
+
+def test_redundant_tells_properties_parity_and_loudness(tables, folders):
+    table = tables["redundant"]
+    for row in table.itertuples():
+        digit = int(row.label)
+        assert row.parity == ("odd" if digit % 2 else "even")
+        has = {name for name, those in lessons.PROPERTIES.items() if digit in those}
+        assert set(row.properties.split("|")) == has
+        assert (row.loudness == "") == (row.audio == "")
+    # What is told is what is heard: the power while the tone sounds over that around.
+    noisy = table[(table.quality_audio == "noisy") & (table.loudness != "")]
+    told, heard = [], []
+    for row in noisy.head(60).itertuples():
+        wave = samples(folders["redundant"] / row.audio)
+        spectrum = np.abs(np.fft.rfft(wave)) ** 2
+        hz = np.fft.rfftfreq(len(wave), 1 / media.RATE_HZ)
+        low, high = media.TONES_HZ[int(row.label)]
+        near = (abs(hz - low) < 25) | (abs(hz - high) < 25)
+        told.append(float(row.loudness))
+        heard.append(10 * np.log10(spectrum[near].sum() / spectrum[~near].sum()))
+    assert np.corrcoef(told, heard)[0, 1] > 0.95

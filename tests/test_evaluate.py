@@ -206,7 +206,7 @@ def test_the_card_tells_numbers_inputs_and_rows(trained):
     assert evaluate.verdict(metrics["test"]) in text
     assert f"| test | 45 | accuracy {metrics['test']['accuracy']:.3f}, " in text
     assert "`text` (text), `image` (image), `audio` (audio)" in text
-    assert "`label` (10 labels)" in text and "300 rows read" in text
+    assert "`label` (classification, 10 labels)" in text and "300 rows read" in text
     assert f"{trained.model.count_params():,}" in text
     assert "$" not in text
 

@@ -84,6 +84,34 @@ def test_a_second_run_reads_and_only_what_changed_is_computed(
     assert np.flatnonzero(moved).tolist() == [40]
 
 
+def test_the_same_content_is_computed_once(backbone, cache, rng, monkeypatch):
+    runs = counted(monkeypatch)
+    arrays = {key: np.repeat(each, 5, axis=0) for key, each in held(rng, 30)[1].items()}
+    rows = dataset.Rows(arrays, {}, {})
+    made = taken(features.computed(backbone, rows, 150, cache), 150)
+    assert len(runs) == 1
+    wanted = backbone({"it": arrays["it"]})["it_features"]
+    np.testing.assert_allclose(made["it_features"], wanted, atol=1e-6)
+
+
+def test_another_input_reads_the_same_features(backbone, cache, rng, monkeypatch):
+    rows, arrays = held(rng, 40)
+    features.computed(backbone, rows, 40, cache)
+    runs = counted(monkeypatch)
+    arrays = {key.replace("it", "that"): each[::-1] for key, each in arrays.items()}
+    rows = dataset.Rows(arrays, {}, {})
+    made = taken(features.computed(backbone, rows, 40, cache, name="that"), 40)
+    assert not runs
+    assert set(made) == {"that_features", "that_visible", "that_present"}
+    wanted = backbone({"it": arrays["that"]})["it_features"]
+    np.testing.assert_allclose(made["that_features"], wanted, atol=1e-6)
+
+
+def test_a_split_without_rows_has_no_features(backbone, cache, rng):
+    made = features.computed(backbone, held(rng, 0)[0], 0, cache)
+    assert made == dataset.Rows({}, {}, {})
+
+
 def test_other_weights_are_another_backbone(backbone, cache, rng, monkeypatch):
     rows, _ = held(rng, 32)
     features.computed(backbone, rows, 32, cache)

@@ -14,14 +14,17 @@ PACKAGE = ROOT / "mmkeras"
 LEVELS = {
     "families": 0,
     "splits": 0,
+    "targets": 0,
     "modalities": 0,
     "layers": 0,
     "plots": 0,
     "progress": 0,
     "proof": 0,
     "digits": 0,
+    "client": 0,
     "manifest": 1,
     "recipe": 1,
+    "sharing": 1,
     "augment": 1,
     "branches": 1,
     "fusion": 1,
@@ -34,6 +37,7 @@ LEVELS = {
     "evaluate": 4,
     "export": 4,
     "train": 5,
+    "serving": 5,
     "verbs": 6,
     "cli": 7,
 }
@@ -45,6 +49,7 @@ MAY_IMPORT_TENSORFLOW = {
     "train",
     "export",
     "proof",
+    "serving",
     "branches/hub.py",  # a SavedModel of TF Hub as a layer
     "tasks",  # only `serve`, which puts labels into the served graph
 }

@@ -312,7 +312,7 @@ def test_rows_to_predict_need_neither_labels_nor_splits(write):
     path = write("id,text,split\n1,a,\n2,b,tomorrow\n3,c,train\n4,,\n")
     rows = manifest.read(data(path, ["text"]), targets_required=False)
     assert rows.ids == ["1", "2", "3"]
-    assert rows.targets == ()
+    assert rows.targets == {}
     assert rows.frame["split"].tolist() == ["test", "test", "train"]
     assert list(reasons(rows)) == [5]
 

@@ -361,3 +361,22 @@ def test_a_real_bert_answers_raw_strings_in_a_fresh_process(kind, minilm, tmp_pa
     assert not [name for name in imported if name.startswith("keras_hub")]
     cosines = np.array(vectors) @ np.array(vectors).T
     np.testing.assert_allclose(cosines[[0, 2]], COSINES, atol=5e-4)
+
+
+def test_a_runs_model_lends_its_backbone_at_any_picture_size(tmp_path):
+    """Pretrained here: what one run trained another one freezes."""
+    from mmkeras.branches import BRANCHES
+
+    make = BRANCHES["image"]["mobilenet"]
+    first = make("photo", size=32, weights=None, trainable=True)
+    file = str(tmp_path / "model.keras")
+    keras.Model(first.input, first.output, name="mmkeras").save(file)
+    second = make("picture", size=64, weights=file)
+    given = {each.name: each for each in pretrained.parts(second)[0].layers}
+    own = {each.name: each for each in pretrained.parts(first)[0].layers}
+    lent, taken = own["MobileNetV3Small"], given["MobileNetV3Small"]
+    for one, other in zip(lent.get_weights(), taken.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not second.get_layer("picture_backbone").trainable_weights
+    with pytest.raises(ValueError, match="has no vgg16 in it. Name one that was"):
+        BRANCHES["image"]["vgg16"]("photo", size=32, weights=file)

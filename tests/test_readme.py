@@ -11,8 +11,10 @@ from mmkeras import cli, config, families
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-COMMANDS = re.findall(r"mmkeras ([a-z]+\b[^`\n#]*)", TEXT)
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+ALL = "\n".join([TEXT, *(page.read_text(encoding="utf-8") for page in PAGES)])
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", ALL, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"mmkeras ([a-z]+\b[^`\n#]*)", ALL)
 
 
 def blocks(language):
@@ -36,7 +38,7 @@ def test_every_command_is_a_verb_with_those_options():
     for command in shown:
         verb, *words = command.split()
         given = {word.split("=")[0] for word in words if word.startswith("--")}
-        inputs = {"--text", "--image", "--audio"} if verb == "predict" else set()
+        inputs = {"--text", "--image", "--audio"} if verb in ("predict", "ask") else set()
         assert given <= options(verb) | inputs, command
 
 
@@ -49,7 +51,7 @@ def test_shell_lines_begin_with_known_verbs():
 
 def test_options_told_in_the_text_exist():
     known = set().union(*map(options, cli.VERBS))
-    for option in re.findall(r"`(--[a-z]+)[ =`]", TEXT):
+    for option in re.findall(r"`(--[a-z]+)[ =`]", ALL):
         assert option in known, option
 
 
@@ -93,7 +95,7 @@ def test_python_names_what_there_is(content):
 
 def test_every_path_of_the_repository_exists():
     pattern = r"(?:pipelines|notebooks|mmkeras|tests)/[\w./-]*|data/README\.md"
-    found = re.findall(rf"(?<![\w/])(?:{pattern})", TEXT)
+    found = re.findall(rf"(?<![\w/])(?:{pattern})", ALL)
     found += re.findall(r"`([A-Za-z]+\.(?:md|txt))`", TEXT)
     assert len(found) >= 5
     for path in found:

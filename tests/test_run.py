@@ -1,6 +1,10 @@
 """The folder of a run: made, opened again, read with another manifest."""
 
+import hashlib
 import json
+import re
+import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -75,10 +79,45 @@ def test_a_vocabulary_of_nothing_is_read_back(recipe, tmp_path):
 
 def test_environment_tells_the_versions(trained):
     told = trained.read_json(trained.environment_json)
-    assert list(told) == ["python", "platform", "processor", "packages"]
+    hardware = ["cpus", "memory_mb", "gpus"]
+    known = ["git_commit", "recipe_sha256", "manifest_sha256"]
+    first = ["python", "platform", "processor", "packages"]
+    assert list(told) == [*first, *hardware, *known]
+    csv = Path(trained.recipe.data.manifest).read_bytes()
+    assert told["manifest_sha256"] == hashlib.sha256(csv).hexdigest()
+    text = trained.recipe_yaml.read_bytes()
+    assert told["recipe_sha256"] == hashlib.sha256(text).hexdigest()
+    assert told["cpus"] >= 1 and told["memory_mb"] > 100
+    assert isinstance(told["gpus"], list)
     assert told["packages"]["keras"] == keras.__version__
     assert told["packages"]["numpy"] == np.__version__
     assert set(told["packages"]) >= {"mmkeras", "tensorflow", "pandas", "scikit-learn"}
+
+
+def test_environment_knows_the_checkout_it_runs_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run.environment()["git_commit"] is None
+    assert run.environment()["recipe_sha256"] is None
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    commit = [*author, "commit", "-q", "--allow-empty", "-m", "first"]
+    for command in (["init", "-q"], commit):
+        subprocess.run(["git", *command], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", run.environment()["git_commit"])
+    monkeypatch.setenv("PATH", "")
+    assert run.environment()["git_commit"] is None
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "it.json"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt), run.replacing(path) as partial:
+        partial.write_text("ne", encoding="utf-8")
+        raise KeyboardInterrupt
+    assert [file.name for file in tmp_path.iterdir()] == ["it.json"]
+    assert path.read_text(encoding="utf-8") == "old"
+    with run.replacing(path) as partial:
+        partial.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new"
 
 
 def test_json_is_written_as_it_is_read(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -150,20 +151,24 @@ def test_a_loss_that_is_no_number_is_an_error_and_no_run(tmp_path):
     with pytest.raises(FloatingPointError) as caught:
         train.fit(recipe, rows, folder=tmp_path / "run", log=silent)
     told = str(caught.value)
-    assert told.startswith("fusion: ") and "is not a number in epoch 1." in told
+    assert re.match("fusion: .* is not a number in epoch 1, step .*, on the rows", told)
     assert "Lower train.learning_rate, which is 1e+30" in told
     with pytest.raises(FileNotFoundError, match="no model.keras"):
         open_folder(tmp_path / "run")
 
 
-def test_a_weight_that_is_no_number_after_the_last_step_is_found(recipe):
-    inputs = keras.Input((1,))
-    network = keras.Model(inputs, keras.layers.Dense(1)(inputs))
-    seen = {"loss": [0.5, 0.4], "val_loss": [0.5, 0.5]}
-    train.fitting.require_numbers(network, seen, "fusion", recipe.train)
-    network.set_weights([np.full((1, 1), np.nan), np.zeros(1)])
+def test_a_validation_loss_or_a_weight_that_is_no_number_is_found():
+    watch = train.numbers.Numbers("fusion", 0.1, lambda epoch, step: ["a", "b"])
+    watch.require_losses({"loss": 0.5, "val_loss": 0.5}, 1)
+    watch.require_weights([np.ones(2), np.array([7], "uint32")], 1, 4)
+    with pytest.raises(FloatingPointError) as caught:
+        watch.require_losses({"loss": 0.5, "val_loss": np.inf}, 1)
+    assert str(caught.value) == (
+        "fusion: val_loss is not a number in epoch 2. Lower train.learning_rate, which "
+        "is 0.1"
+    )
     with pytest.raises(FloatingPointError, match="a weight is not a number in epoch 2"):
-        train.fitting.require_numbers(network, seen, "fusion", recipe.train)
+        watch.require_weights([np.array([np.nan])], 1, 4)
 
 
 class Watched:
@@ -258,6 +263,59 @@ def test_cosine_falls_to_zero_over_all_epochs(recipe):
     rate = step(recipe, *overrides).optimizer._learning_rate
     told = [float(rate(at)) for at in (0, 15, 30)]
     np.testing.assert_allclose(told, [0.1, 0.05, 0.0], atol=1e-7)
+
+
+def test_the_rate_rises_over_the_first_epochs(recipe):
+    overrides = ["train.warmup_epochs=2", "train.epochs=6", "train.learning_rate=0.1"]
+    rate = step(recipe, *overrides).optimizer._learning_rate
+    told = [float(rate(at)) for at in (0, 10, 20, 59)]
+    np.testing.assert_allclose(told, [0.005, 0.0525, 0.1, 0.1], atol=1e-7)
+    rate = step(recipe, *overrides, "train.schedule=cosine").optimizer._learning_rate
+    told = [float(rate(at)) for at in (0, 10, 20, 40, 60)]
+    np.testing.assert_allclose(told, [0.005, 0.0525, 0.1, 0.05, 0.0], atol=1e-7)
+
+
+def test_long_gradients_are_cut(recipe):
+    factors = [(step(recipe).trainable_variables[0], 0.5)]
+    for own in ([], factors):
+        plain = train.optimizers.make("sgd", 1.0, own)
+        cut = train.optimizers.make("sgd", 1.0, own, 0.1)
+        assert (plain.global_clipnorm, cut.global_clipnorm) == (None, 0.1)
+    network = step(recipe, "train.clip_norm=0.1", "train.optimizer=sgd")
+    assert network.optimizer.global_clipnorm == 0.1
+    before = network.get_weights()
+    network.optimizer.learning_rate = 1.0
+    gradients = [100 * keras.ops.ones_like(one) for one in network.trainable_variables]
+    network.optimizer.apply(gradients, network.trainable_variables)
+    moved = [new - old for new, old in zip(network.get_weights(), before, strict=True)]
+    length = np.sqrt(sum(np.square(each).sum() for each in moved))
+    assert length == pytest.approx(0.1, rel=1e-4)
+
+
+def test_a_fit_ends_after_so_many_steps(tmp_path):
+    overrides = ["train.max_steps=4", "branches.text={kind: bag}"]  # of three an epoch
+    recipe, rows = texts(tmp_path, LINES + HELD_OUT, *overrides)
+    run = train.fit(recipe, rows, folder=tmp_path / "run", log=silent)
+    assert len(history(run)) == 2
+    state = train.keeping.Budget(recipe.train)
+    assert [state.step() for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_fit_ends_after_so_many_minutes(recipe, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(train.keeping.time, "monotonic", lambda: now[0])
+    options = changed(recipe, "train.time_limit_minutes=2").train
+    first = train.keeping.Budget(options)
+    now[0] += 90
+    assert not first.step() and first.used() == {"steps": 1, "seconds": 90.0}
+    now[0] += 1000  # killed, and gone on with later
+    then = train.keeping.Budget(options)
+    then.add({"steps": 1, "seconds": 90.0})
+    now[0] += 29
+    assert not then.step()
+    now[0] += 1
+    assert then.step() and then.spent
+    assert not train.keeping.Budget(recipe.train).spent
 
 
 def test_jit_compile_is_as_the_recipe_says(recipe):
@@ -429,7 +487,7 @@ def test_a_bar_does_not_outlive_an_error(monkeypatch, tmp_path):
         assert shown[0].bars is not None
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_begin", broken)
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_batch_begin", broken)
     recipe, rows = texts(tmp_path, LINES + HELD_OUT)
     with pytest.raises(KeyboardInterrupt):
         train.fit(recipe, rows, folder=tmp_path / "run", log=silent)

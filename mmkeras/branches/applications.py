@@ -2,7 +2,9 @@
 
 All take the same options:
 
-- `weights`: `imagenet`, none (`null` in a recipe), or the path of a local file.
+- `weights`: `imagenet`, none (`null` in a recipe), or the path of a local file: weights
+  as keras.applications takes them, or a `.keras` model, as a run's, that has a backbone
+  of this kind within.
 - `trainable`: False freezes the backbone, True trains it; a share in [0, 1) trains that
   share of its layers from the output's end, a name the layer of that name and all
   after it.
@@ -154,6 +156,8 @@ def _load(application, size, weights):
             f"no weights file `{weights}` for {application}. Expected a path, "
             "`imagenet`, or null for random weights"
         )
+    if str(weights).endswith(".keras"):
+        return _from_model(make, shape, weights)
     try:
         return make(include_top=False, weights=weights, input_shape=shape)
     except Exception as error:
@@ -168,3 +172,24 @@ def _load(application, size, weights):
             f"could not be fetched ({error}). Put the file there, name a local one "
             "with `weights: path`, or start without: `weights: null, trainable: true`"
         ) from error
+
+
+def _from_model(make, shape, path):
+    """A backbone with the weights of its like in a saved model, of any picture size."""
+    backbone = make(include_top=False, weights=None, input_shape=shape)
+    found = list(_inside(keras.saving.load_model(path, compile=False), backbone.name))
+    if not found:
+        raise ValueError(
+            f"the model `{path}` has no {backbone.name} in it. Name one that was "
+            f"trained with a branch of kind {backbone.name}"
+        )
+    backbone.set_weights(found[0].get_weights())
+    return backbone
+
+
+def _inside(network, name):
+    """Models of a name within a model, at any depth."""
+    for layer in pretrained.inner_models(network):
+        if layer.name == name:
+            yield layer
+        yield from _inside(layer, name)

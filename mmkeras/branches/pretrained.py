@@ -76,6 +76,42 @@ def inner_models(network):
     return [layer for layer in network.layers if isinstance(layer, keras.Model)]
 
 
+def owner(part):
+    """The input after which a model of a branch is named: `text` of `text_rest`."""
+    return part.name.rpartition("_")[0]
+
+
+def renamed(tensors, part, name):
+    """Tensors of a branch's model under the keys of an input that may share it.
+
+    Args:
+        tensors: {key: tensor}, the keys beginning with the owner's name.
+        part: `<owner>_backbone`, `<owner>_rest` or `<owner>_branch`.
+        name: of the input, the owner itself or one that is the same as it.
+
+    Returns:
+        {key: tensor}, the keys beginning with `name`.
+    """
+    begin = len(owner(part))
+    return {f"{name}{key[begin:]}": tensor for key, tensor in tensors.items()}
+
+
+def fed(part, given, name):
+    """What a model of a branch makes of an input that may share it.
+
+    Args:
+        part: see `renamed`.
+        given: {key: tensor}, those of the input among them.
+        name: of the input.
+
+    Returns:
+        {key: tensor}, under the keys of `part.output`.
+    """
+    # No model around it that renames keys: Keras does not read such a one back.
+    begin = len(owner(part))
+    return part({key: given[f"{name}{key[begin:]}"] for key in part.input})
+
+
 def inputs_like(tensors):
     """New inputs of the same shapes and types.
 

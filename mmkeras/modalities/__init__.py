@@ -43,8 +43,31 @@ def make(inputs, branches):
     made = {}
     for name, choice in inputs.items():
         options = {key: value for key, value in choice.items() if key != "kind"}
-        decoder, branch = MODALITIES[choice["kind"]], branches[name]
+        owner = branches[name].get("same_as", name)
+        decoder, branch = MODALITIES[choice["kind"]], branches[owner]
         if choice["kind"] == "text" and branch["kind"] in READERS:
             decoder = READERS[branch["kind"]](branch)
         made[name] = decoder(name, **options)
     return made
+
+
+def learn(decoders, branches, cells):
+    """Lets decoders learn of the train split; texts that share a branch, together.
+
+    A word then has one id in all of them, as the branch has one vector for it.
+
+    Args:
+        decoders: {input: decoder}, of those that learn.
+        branches: the resolved `branches` of a recipe.
+        cells: function input -> its cells of the train split.
+    """
+    for name, decoder in decoders.items():
+        owner = branches[name].get("same_as", name)
+        sharing = [each for each in decoders if branches[each].get("same_as") == owner]
+        if not (sharing and isinstance(decoder, Text)):
+            decoder.learn(cells(name))
+        elif owner == name:
+            counts = [decoders[each].count(cells(each)) for each in sharing]
+            decoder.learn(cells(name), counts)
+            for each in sharing:
+                decoders[each].vocabulary = decoder.vocabulary

@@ -224,14 +224,28 @@ class Text:
                 default_value=tokens.index(UNKNOWN),
             )
 
-    def learn(self, texts: Iterable[str]):
+    def learn(self, texts: Iterable[str], others: Iterable[Counter] = ()):
         """Fills the vocabulary with the most frequent tokens of `texts`.
 
-        Only tokens which the model can see count, so those after `length` do not.
         Equal counts stand in alphabetical order.
 
         Args:
             texts: the texts of the train split, str.
+            others: what `count` gives of inputs that share the vocabulary.
+        """
+        counts = sum(others, self.count(texts))
+        ranked = sorted(counts, key=lambda token: (-counts[token], token))
+        if self.vectors_file:
+            ranked += vectors.words(self.vectors_file, self.vocabulary_size, but=counts)
+        self.vocabulary = [PADDING, UNKNOWN, *ranked][: max(2, self.vocabulary_size)]
+
+    def count(self, texts: Iterable[str]):
+        """How often each token stands in texts, a Counter.
+
+        Only tokens which the model can see count, so those after `length` do not.
+
+        Args:
+            texts: str.
         """
         counts = Counter()
         chunk = []
@@ -242,10 +256,7 @@ class Text:
                 chunk = []
         if chunk:
             counts.update(self._words(chunk))
-        ranked = sorted(counts, key=lambda token: (-counts[token], token))
-        if self.vectors_file:
-            ranked += vectors.words(self.vectors_file, self.vocabulary_size, but=counts)
-        self.vocabulary = [PADDING, UNKNOWN, *ranked][: max(2, self.vocabulary_size)]
+        return counts
 
     def save(self, folder):
         """Writes what was learnt to `<folder>/<name>.txt`, one token a line."""

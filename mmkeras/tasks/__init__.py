@@ -1,17 +1,92 @@
-"""Tasks, one file each: target, head, losses, metrics, decode."""
+"""Tasks, one file each, with one contract.
 
+A task has
+
+- `labels_of(values)`: what is learnt of the train rows' labels, for `labels.json`;
+- `target(values)`: texts of cells -> what the loss compares with, (rows, ...);
+- `head(fused, name)`: fused vector -> the output, by Keras layers;
+- `loss()` and `metrics()`: for `fit`; the loss gives one number a row;
+- `judged_on` and `choose(judged)`: the splits whose outputs decide on thresholds after
+  training, and the decision, for `decisions.json`;
+- `decode(outputs)` and `serve(outputs)`: the answers, in Python and in the served
+  graph; `answers` is the name under which the output itself is served;
+- `scores(truth, outputs)`: numbers first; `headline` is the one that fusion is judged
+  by, the higher the better; `can_average`: whether the mean of several models' outputs
+  has a meaning; `takes_empty`: whether an empty cell is an answer.
+"""
+
+import numpy as np
+
+from mmkeras import targets as cells
 from mmkeras.manifest import ManifestError
 from mmkeras.tasks.classification import Classification
+from mmkeras.tasks.multilabel import Multilabel
+from mmkeras.tasks.regression import Regression
+from mmkeras.tasks.verification import Verification
 
-TASKS = {"classification": Classification}
+TASKS = {
+    "classification": Classification,
+    "regression": Regression,
+    "multilabel": Multilabel,
+    "verification": Verification,
+}
 
 
-def make(targets, labels):
+def learn(targets, frame):
+    """What every task learns of the train rows.
+
+    Args:
+        targets: the resolved `data.targets` of a recipe, {column: {kind, options}}.
+        frame: the train rows, targets as columns; empty cells teach nothing.
+
+    Returns:
+        {column: what `make` takes as its labels}, to be kept in `labels.json`.
+
+    Raises:
+        ManifestError: no row has a label; names the column.
+    """
+    learnt = {}
+    for name, choice in targets.items():
+        values = [
+            label
+            for cell in frame[name]
+            for label in cells.labels_in(choice, cell)
+            if cell
+        ]
+        if not values:
+            raise ManifestError(
+                f"target `{name}`: every cell of the train rows is empty"
+            )
+        learnt[name] = TASKS[choice["kind"]].labels_of(values)
+    return learnt
+
+
+def truth(task, values):
+    """The target of rows of which some may be empty.
+
+    Args:
+        task: one of `make`.
+        values: texts of the cells.
+
+    Returns:
+        (the target, (rows, ...), zeros where the cell is empty; (rows,) bool, whether
+        it is known).
+    """
+    values = list(values)
+    known = np.array([bool(cell) or task.takes_empty for cell in values], bool)
+    some = task.target([cell for cell, told in zip(values, known, strict=True) if told])
+    target = np.zeros((len(values), *some.shape[1:]), some.dtype)
+    target[known] = some
+    return target, known
+
+
+def make(targets, labels, decisions=None):
     """The task of every target.
 
     Args:
         targets: the resolved `data.targets` of a recipe, {column: {kind, options}}.
-        labels: {column: list of its labels}, as `labels.json` holds them.
+        labels: {column: what was learnt}, as `learn` gives and `labels.json` holds.
+        decisions: {column: what its task's `choose` gave}; defaults where None.
 
     Returns:
         {column: task}.
@@ -22,8 +97,9 @@ def make(targets, labels):
     made = {}
     for name, choice in targets.items():
         options = {key: value for key, value in choice.items() if key != "kind"}
+        decision = (decisions or {}).get(name)
         try:
-            made[name] = TASKS[choice["kind"]](labels[name], **options)
+            made[name] = TASKS[choice["kind"]](labels[name], decision, **options)
         except ValueError as error:
             raise ManifestError(f"target `{name}`: {error}") from error
     return made

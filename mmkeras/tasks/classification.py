@@ -5,7 +5,7 @@ import re
 import keras
 import numpy as np
 
-from mmkeras.families import Fraction
+from mmkeras.families import Fraction, nearest
 
 
 class Classification:
@@ -13,33 +13,49 @@ class Classification:
 
     Args:
         labels: the classes, list of str; their order is the order of the outputs.
+        decision: {"threshold": probability in [0, 1]}, as `choose` gives; 0 where None.
         label_smoothing: share of the target's probability spread over all classes,
             in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
+        outside: the label of rows that belong to no class proper, as `oos`; it is told
+            too where the best other class is less probable than a threshold, which is
+            chosen on the valid rows.
 
     Raises:
-        ValueError: fewer than two labels.
+        ValueError: fewer than two labels, or `outside` is none of them.
     """
 
-    def __init__(self, labels, *, label_smoothing: Fraction = 0.0):
+    headline = "accuracy"
+    answers = "probabilities"
+    can_average = True
+    takes_empty = False
+
+    def __init__(
+        self,
+        labels,
+        decision=None,
+        *,
+        label_smoothing: Fraction = 0.0,
+        outside: str | None = None,
+    ):
         if len(labels) < 2:
             raise ValueError(
                 "classification needs two labels or more, the usable rows of the train "
                 f"split have {labels}"
             )
-        self.labels = list(labels)
+        if outside is not None and outside not in labels:
+            raise ValueError(
+                f"outside: the usable rows of the train split have no label `{outside}`"
+                f"{nearest(outside, labels)}"
+            )
+        self.labels, self.outside = list(labels), outside
         self.label_smoothing = label_smoothing
+        self.threshold = (decision or {}).get("threshold", 0.0)
+        self.judged_on = () if outside is None else ("valid",)
 
     @staticmethod
     def labels_of(values):
-        """The distinct labels, numbers in their order, words in the alphabet's.
-
-        >>> Classification.labels_of(["10", "9", "10"])
-        ['9', '10']
-        """
-        distinct = sorted(set(values))
-        if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", value) for value in distinct):
-            return sorted(distinct, key=float)
-        return distinct
+        """The distinct labels, see `in_order`."""
+        return in_order(values)
 
     def target(self, values):
         """Texts of labels -> one-hot rows, (rows, classes) float32.
@@ -68,24 +84,70 @@ class Classification:
         """What `fit` shows each epoch."""
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
 
+    def choose(self, judged):
+        """The threshold below which a row is taken to be outside.
+
+        That with the best mean of two shares on the valid rows: of rows inside whose
+        class is told, and of rows outside that are told to be.
+
+        Args:
+            judged: {"valid": (truth, probabilities)}.
+        """
+        truth, probabilities = judged["valid"]
+        at = self.labels.index(self.outside)
+        best, sure, called = self._inside(probabilities)
+        inside = np.argmax(truth, axis=-1) != at
+        right = inside & (best == np.argmax(truth, axis=-1)) & ~called
+        steps = np.unique(np.concatenate([[0.0], sure]))
+        steps = np.append((steps[1:] + steps[:-1]) / 2, 0.0)
+        kept = sure[:, None] >= steps  # (rows, steps)
+        gains = (right[:, None] & kept).sum(axis=0) / max(inside.sum(), 1)
+        told = ~inside[:, None] & (called[:, None] | ~kept)
+        gains = gains + told.sum(axis=0) / max((~inside).sum(), 1)
+        return {"threshold": float(steps[np.argmax(gains)])}
+
+    def _inside(self, probabilities):
+        """(best class inside, its probability, whether `outside` is still better)."""
+        at = self.labels.index(self.outside)
+        others = np.array(probabilities)
+        others[:, at] = -1
+        best = np.argmax(others, axis=-1)
+        sure = others[np.arange(len(others)), best]
+        return best, sure, np.asarray(probabilities)[:, at] > sure
+
+    def called(self, probabilities):
+        """Probabilities (rows, classes) -> position of the label told, (rows,)."""
+        if self.outside is None:
+            return np.argmax(probabilities, axis=-1)
+        best, sure, called = self._inside(probabilities)
+        outside = called | (sure < np.float32(self.threshold))
+        return np.where(outside, self.labels.index(self.outside), best)
+
     def decode(self, probabilities):
-        """Probabilities (rows, classes) -> list of the most probable labels."""
-        return [self.labels[position] for position in np.argmax(probabilities, axis=-1)]
+        """Probabilities (rows, classes) -> list of the labels told."""
+        return [self.labels[position] for position in self.called(probabilities)]
 
     def serve(self, probabilities):
         """Probabilities (batch, classes) -> what the served model answers.
 
         Returns:
-            {"label": (batch,) string, "probability": (batch,) of that label,
-            "probabilities": (batch, classes) in the order of `labels`}.
+            {"label": (batch,) string; "probability": (batch,) of that label, small for
+            `outside` where no class was sure enough; "probabilities": (batch, classes)
+            in the order of `labels`}.
         """
         # The one place of a task that needs strings in the graph.
         import tensorflow as tf
 
         best = tf.argmax(probabilities, axis=-1)
+        if self.outside is not None:
+            at = self.labels.index(self.outside)
+            others = probabilities - 2 * tf.one_hot(at, len(self.labels))
+            sure = tf.reduce_max(others, axis=-1)
+            outside = (probabilities[:, at] > sure) | (sure < self.threshold)
+            best = tf.where(outside, tf.cast(at, tf.int64), tf.argmax(others, axis=-1))
         return {
             "label": tf.gather(tf.constant(self.labels), best),
-            "probability": tf.reduce_max(probabilities, axis=-1),
+            "probability": tf.gather(probabilities, best, axis=1, batch_dims=1),
             "probabilities": tf.identity(probabilities),
         }
 
@@ -99,12 +161,13 @@ class Classification:
         Returns:
             {"accuracy", "macro_f1", "log_loss", "per_class": {label: {"precision",
             "recall", "f1", "rows"}}, "confusion": [[rows of class i called j]]}; all
-            shares in [0, 1], log loss in nats.
+            shares in [0, 1], log loss in nats. With `outside` also "inside_accuracy",
+            of the other rows, and "outside_recall", of its own.
         """
         from sklearn import metrics
 
         classes = np.arange(len(self.labels))
-        true, called = np.argmax(truth, -1), np.argmax(probabilities, -1)
+        true, called = np.argmax(truth, -1), self.called(probabilities)
         per_class = metrics.precision_recall_fscore_support(
             true, called, labels=classes, zero_division=0
         )
@@ -112,6 +175,7 @@ class Classification:
         present = np.unique(np.concatenate([true, called]))
         return {
             "accuracy": float(np.mean(true == called)),
+            **self._outside_scores(true, called),
             "macro_f1": float(
                 metrics.f1_score(
                     true, called, labels=present, average="macro", zero_division=0
@@ -131,6 +195,26 @@ class Classification:
             },
             "confusion": confusion.tolist(),
         }
+
+    def _outside_scores(self, true, called):
+        if self.outside is None:
+            return {}
+        outside = true == self.labels.index(self.outside)
+        right = true == called
+        shares = {"inside_accuracy": right[~outside], "outside_recall": right[outside]}
+        return {key: float(rows.mean()) for key, rows in shares.items() if len(rows)}
+
+
+def in_order(values):
+    """Distinct texts, numbers in their order, words in the alphabet's.
+
+    >>> in_order(["10", "9", "10"])
+    ['9', '10']
+    """
+    distinct = sorted(set(values))
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", value) for value in distinct):
+        return sorted(distinct, key=float)
+    return distinct
 
 
 def _renormalised(probabilities):

@@ -1,25 +1,33 @@
 """Fit: decoded rows in, a run folder out."""
 
 import csv
+import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from mmkeras import model, run
+from mmkeras import evaluate, model, run
+from mmkeras.train import resuming
+from mmkeras.train.checkpoints import Checkpoints
 from mmkeras.train.fitting import compile_model, fit_one
 from mmkeras.train.prepared import prepare
 
 __all__ = ["compile_model", "fit", "fit_alone", "prepare"]
 
 
-def fit(recipe, rows, *, folder, log=print):
+def fit(recipe, rows, *, folder, log=print, resume=False):
     """Trains the model of a recipe, and each modality alone for comparison.
 
     Args:
         recipe: a `recipe.Recipe`.
         rows: a `manifest.Manifest` read with `recipe.data`.
-        folder: of the run; made here, must not hold anything.
+        folder: of the run; made here, must not hold anything but a run to go on with.
         log: called with one line of text now and then.
+        resume: go on with the run in the folder from its last checkpoint; its weights
+            will be those of a run that was never interrupted. Begins where there is
+            none yet.
 
     Returns:
         The `run.Run`, its model with the weights of the best epoch.
@@ -27,43 +35,92 @@ def fit(recipe, rows, *, folder, log=print):
     Raises:
         ManifestError: no usable train rows, one label only, refused rows where the
             recipe says `data.on_bad_row: refuse`, or a file that broke meanwhile.
-        FileExistsError: the folder is not empty.
-        RecipeError: options of the recipe that do not fit each other.
+        FileExistsError: the folder is not empty, or another process trains into it.
+        RecipeError: options of the recipe that do not fit each other; another recipe
+            than the one to go on with.
         FileNotFoundError: weights that are not there.
         FloatingPointError: the loss is no longer a number.
+        NotWrittenError: the disk is full, or the folder cannot be written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint of the step at hand.
     """
-    run.require_vacant(folder)  # now, not after all files were decoded
+    if not resume or Path(folder).is_file():
+        run.require_vacant(folder)  # now, not after all files were decoded
+    with resuming.lock(folder):
+        begun = resuming.begun(folder, recipe) if resume else None
+        if begun and begun.finished:
+            log(f"{folder} is a finished run: nothing is left to train")
+            return run.open_folder(folder)
+        return _train(recipe, rows, begun or folder, log)
+
+
+def _train(recipe, rows, place, log):
+    """A new run in a folder, or the rest of one that was begun."""
+    if recipe.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.train.seed)
     prepared = prepare(recipe, rows, log=log)
     network = model.build(recipe, prepared.decoders, prepared.tasks)
-    made = run.create(folder, recipe)
-    made.__dict__.update(
-        decoders=prepared.decoders, tasks=prepared.tasks, model=network
-    )
-    _write_inputs(made, prepared)
-    made.write_outline(model.outline(network, recipe))
-    history = fit_one(recipe, prepared, network, "fusion", logs=made.logs)
-    _write_history(made.history_csv, history)
-    network.save(made.model_file)
+    made = place if isinstance(place, run.Run) else run.create(place, recipe)
+    made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
+    store = Checkpoints(made.checkpoints, log)
+    if not made.model_file.is_file():
+        _write_inputs(made, prepared)
+        made.write_outline(model.outline(network, recipe))
+        history = fit_one(recipe, prepared, network, "fusion", made.logs, store)
+        _write_history(made.history_csv, history)
+        _save(network, made.model_file, store)
+        made.__dict__["model"] = network
     if recipe.train.baselines and len(prepared.decoders) > 1:
-        made.baselines.mkdir()
+        made.baselines.mkdir(exist_ok=True)
         for name in prepared.decoders:
-            alone = fit_alone(recipe, prepared, name)
-            alone.save(made.baselines / f"{name}.keras")
+            file = made.baseline_file(name)
+            if not file.is_file():
+                _save(fit_alone(recipe, prepared, name, store), file, store)
+    _decide(made, prepared)
+    store.end()
     return made
 
 
-def fit_alone(recipe, prepared, name):
-    """The same model with one input only, on the same rows; a `keras.Model`."""
+def fit_alone(recipe, prepared, name, store=None):
+    """The same model with one input only, on the same rows; a `keras.Model`.
+
+    Args:
+        recipe: a `recipe.Recipe`.
+        prepared: what `prepare` gave.
+        name: of the input.
+        store: `checkpoints.Checkpoints` of a run; None for none.
+    """
     keras.utils.set_random_seed(recipe.train.seed)
     alone = model.build(recipe, {name: prepared.decoders[name]}, prepared.tasks)
-    fit_one(recipe, prepared, alone, f"{name} alone")
+    fit_one(recipe, prepared, alone, f"{name} alone", store=store)
     return alone
+
+
+def _save(network, file, store):
+    """Writes what was fitted; its checkpoints have served their turn."""
+    with run.replacing(file) as partial:
+        network.save(partial)
+    store.clear()
+
+
+def _decide(made, prepared):
+    """Thresholds and the like, chosen on rows that are decoded already."""
+    alone = {name: made.baseline(name) for name in prepared.decoders}
+    models = {name: network for name, network in alone.items() if network}
+    splits = {
+        split: (loaded, prepared.manifest.split(split))
+        for split, loaded in prepared.rows.items()
+    }
+    models["fusion"] = made.model
+    if decisions := evaluate.decide(prepared.tasks, models, splits):
+        made.write_json(made.decisions_json, decisions)
+        del made.tasks  # the next to ask gets them as decided
 
 
 def _write_inputs(made, prepared):
     """What a run must know of its data, before the first step."""
     made.write_json(made.labels_json, prepared.labels)
+    shutil.rmtree(made.vocabulary, ignore_errors=True)  # of a run that was killed
     made.vocabulary.mkdir()
     for decoder in prepared.decoders.values():
         if not decoder.is_file:
@@ -73,7 +130,10 @@ def _write_inputs(made, prepared):
 
 def _write_history(path, history):
     """One row an epoch: loss and metrics, train and validation."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with (
+        run.replacing(path) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         for epoch, values in enumerate(zip(*history.values(), strict=True)):

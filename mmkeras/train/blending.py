@@ -26,12 +26,13 @@ class Blended(keras.Model):
         inputs: {key: keras.Input}, `<input>_present` among them.
         outputs: {target or `model.head_name`: tensor}.
         losses: {target: keras Loss}.
+        factors: {target: what its loss is multiplied with}.
         names: inputs that have heads of their own.
     """
 
-    def __init__(self, inputs, outputs, losses, names):
+    def __init__(self, inputs, outputs, losses, factors, names):
         super().__init__(inputs=inputs, outputs=outputs, name="blended")
-        self.losses_by_target = losses
+        self.losses_by_target, self.factors = losses, factors
         self.names = list(names)
         parts = [*self.names, FUSED]
         self.shares = self.add_weight(
@@ -49,7 +50,8 @@ class Blended(keras.Model):
         fused = super().compute_loss(
             x, y, self._targets(y_pred), sample_weight, training, **options
         )
-        every = [*(self._alone(name, x, y, y_pred) for name in self.names), fused]
+        alone = (self._alone(name, x, y, y_pred, sample_weight) for name in self.names)
+        every = [*alone, fused]
         for tracker, loss in zip(self.parts.values(), every, strict=True):
             tracker.update_state(loss)
         return ops.sum(ops.stack(every) * self.shares) if training else fused
@@ -61,13 +63,14 @@ class Blended(keras.Model):
     def _targets(self, outputs):
         return {target: outputs[target] for target in self.losses_by_target}
 
-    def _alone(self, name, inputs, truth, outputs):
+    def _alone(self, name, inputs, truth, outputs, sample_weight):
         """Mean loss of one input's heads over the rows that have the input."""
         weights = ops.cast(inputs[f"{name}_present"], "float32")
-        rows = sum(
-            loss.call(truth[target], outputs[model.head_name(target, name)])
-            for target, loss in self.losses_by_target.items()
-        )  # (batch,)
+        rows = 0.0  # (batch,)
+        for target, loss in self.losses_by_target.items():
+            output = outputs[model.head_name(target, name)]
+            each = self.factors[target] * loss.call(truth[target], output)
+            rows += each if sample_weight is None else each * sample_weight[target]
         return ops.sum(rows * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 

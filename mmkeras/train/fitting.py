@@ -1,81 +1,166 @@
 """One fit: frozen backbones run once per file, then epochs, in one phase or two."""
 
 import functools
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from mmkeras import augment, dataset, features, model, progress
-from mmkeras.train import blending, optimizers
+from mmkeras.train import blending, keeping, numbers, optimizers, weighing
 
 
-def fit_one(recipe, prepared, network, title, logs=None):
-    """Fits a model in one phase, or in two where backbones are frozen at first."""
-    epochs, frozen_epochs = recipe.train.epochs, recipe.train.frozen_epochs
-    phase = functools.partial(_fit_phase, recipe, prepared, network, title, logs)
+class Phase(NamedTuple):
+    """A part of a fit in which the same weights are trained.
+
+    Attributes:
+        title: of the fit.
+        number: 0 or 1.
+        history: {metric: a value an epoch} before it.
+        epochs: its last one, counted from the begin of the fit.
+        found: the `checkpoints.State` to go on from, or None.
+        budget: a `keeping.Budget`, that of the fit.
+    """
+
+    title: str
+    number: int
+    history: dict
+    epochs: int
+    found: object = None
+    budget: object = None
+
+
+def fit_one(recipe, prepared, network, title, logs=None, store=None):
+    """Fits a model in one phase, or in two where backbones are frozen at first.
+
+    Args:
+        recipe: a `recipe.Recipe`.
+        prepared: a `Prepared`.
+        network: a model of `model.build`.
+        title: what is fitted, for people.
+        logs: folder of TensorBoard's logs; None for none.
+        store: `checkpoints.Checkpoints`; a fit of this title that they hold goes on.
+
+    Returns:
+        {metric: a value an epoch}.
+    """
     tuned = [
         variable
         for backbone in model.parts(network)[1].values()
         for variable in backbone.trainable_variables
     ]
-    if not tuned or not frozen_epochs:
-        return phase(0, epochs)
-    for variable in tuned:
-        variable.trainable = False
-    history = phase(0, min(frozen_epochs, epochs))
+    epochs = recipe.train.epochs
+    frozen = min(recipe.train.frozen_epochs, epochs) if tuned else 0
+    phases = {0: frozen or epochs} | ({1: epochs} if 0 < frozen < epochs else {})
+    found, history = store and store.newest(title), {}
+    if found:
+        place = f"epoch {found.meta['epoch'] + 1}, step {found.meta['step'] + 1}"
+        store.log(f"{title}: goes on at {place}")
+    budget = keeping.Budget(recipe.train)
+    for number, last in phases.items():
+        for variable in tuned:
+            variable.trainable = number == 1 or not frozen
+        if found and found.meta["phase"] > number:
+            continue  # its weights and its history are those that the next began with
+        phase = Phase(title, number, history, last, found, budget)
+        history = _fit_phase(recipe, prepared, network, phase, logs, store)
+        found = None
+        if budget.spent:
+            break
     for variable in tuned:
         variable.trainable = True
-    if epochs <= frozen_epochs:
-        return history
-    then = phase(len(history["loss"]), epochs)
-    return {key: values + then[key] for key, values in history.items()}
+    return history
 
 
-def _fit_phase(recipe, prepared, network, title, logs, first_epoch, epochs):
-    options, targets = recipe.train, prepared.targets
-    fitted, rows = _on_features(recipe, prepared, network, title)
+def _fit_phase(recipe, prepared, network, phase, logs, store):
+    options = recipe.train
+    fitted, rows = _on_features(recipe, prepared, network, phase.title)
     names = [name for name in recipe.data.inputs if f"{name}_present" in fitted.input]
     kinds = {name: recipe.data.inputs[name]["kind"] for name in names}
-    count = len(next(iter(targets["train"].values())))
-    steps = -(-count // options.batch_size)
-    batches = dataset.shuffled(
+    counts = {
+        split: len(next(iter(each.values())))
+        for split, each in prepared.targets.items()
+    }
+    steps = -(-counts["train"] // options.batch_size)
+    batches = functools.partial(
+        dataset.shuffled,
         rows["train"],
-        targets["train"],
+        prepared.taught("train"),
         batch_size=options.batch_size,
         seed=options.seed,
         augment=augment.changes(recipe.augment, kinds, _words(prepared, names)),
-        first_epoch=first_epoch,
     )
     compile_model(recipe, fitted, prepared.tasks, steps, options.learning_rates)
     held_out = None
-    if len(next(iter(targets["valid"].values()))):
-        held_out = dataset.labelled(rows["valid"], targets["valid"], 128)
-    shown = progress.Epochs(title, options.epochs)
+    if counts["valid"]:
+        held_out = dataset.labelled(rows["valid"], prepared.taught("valid"), 128)
+    history, shown = (
+        keras.callbacks.History(),
+        progress.Epochs(phase.title, options.epochs),
+    )
+    history.history = {key: list(values) for key, values in phase.history.items()}
+    beside = [*callbacks(fitted, options, logs, held_out), history]
+    place = {"fit": phase.title, "phase": phase.number, "rows": counts}
+    ids = functools.partial(row_ids, prepared.manifest.split("train").ids, options)
+    watch = numbers.Numbers(phase.title, options.learning_rate, ids, store)
+    keeper = keeping.Keeper(place, phase.budget, steps, beside, watch, store)
     try:
-        with dataset.broken_files_named():
-            history = fitted.fit(
-                batches,
-                initial_epoch=first_epoch,
-                epochs=epochs,
-                steps_per_epoch=steps,
-                shuffle=False,  # shuffled already
-                validation_data=held_out,
-                callbacks=[*callbacks(fitted, options, logs, held_out), shown],
-                verbose=0,
-            ).history
+        with dataset.broken_files_named(), keeper.stops:
+            _epochs(fitted, batches, held_out, keeper, phase, [*beside, shown])
     finally:
         shown.close()
-    require_numbers(fitted, history, title, options)
-    return history
+    return history.history
+
+
+def _epochs(fitted, batches, held_out, keeper, phase, watching):
+    """The epochs of a phase, from where a checkpoint stands if there is one.
+
+    An epoch that was left in the middle is ended by a fit of its own, whose last
+    checkpoint is where the next one goes on.
+    """
+    found, again = phase.found, True
+    first, step, stopped = len(phase.history.get("loss", ())), 0, False
+    while again:
+        if found:
+            first, step, stopped = keeper.begin(found)
+        last = first if stopped else first + 1 if step else phase.epochs
+        given = batches(first_epoch=first, first_step=step)
+        if step:
+            # Metrics are built on their first batch, and theirs are to be restored.
+            fitted.evaluate(given, steps=1, verbose=0)
+        fitted.fit(
+            given,
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=keeper.steps - step,
+            shuffle=False,  # shuffled already
+            validation_data=held_out,
+            callbacks=[*watching, keeper],
+            verbose=0,
+        )
+        again = step and last < phase.epochs and not fitted.stop_training
+        found = again and keeper.store.newest(phase.title)
+
+
+def row_ids(ids, options, epoch, step):
+    """The ids of the rows of one step; `ids` are those of all train rows."""
+    first = step * options.batch_size
+    places = np.arange(first, min(first + options.batch_size, len(ids)))
+    order = dataset.permute(places, len(ids), options.seed, epoch).numpy()
+    return [ids[number] for number in order.tolist()]
 
 
 def _fitted(recipe, tasks, inputs, outputs):
     """The model to fit; the run keeps another one, with the same layers."""
     names = [name for name in recipe.data.inputs if f"{name}_present" in inputs]
     if recipe.train.balance == "none" or len(names) < 2:
-        return keras.Model(inputs, {target: outputs[target] for target in tasks})
+        outputs = {target: outputs[target] for target in tasks}
+        if recipe.train.loss_weights == "uncertainty":
+            return weighing.Weighed(inputs, outputs, tasks)
+        return keras.Model(inputs, outputs)
     losses = {target: task.loss() for target, task in tasks.items()}
-    return blending.Blended(inputs, outputs, losses, names)
+    factors = loss_weights(recipe.train, tasks)
+    return blending.Blended(inputs, outputs, losses, factors, names)
 
 
 def _words(prepared, names):
@@ -123,30 +208,13 @@ def _on_features(recipe, prepared, network, title):
                     prepared.rows[split].only(keys),
                     count,
                     cache,
+                    name=name,
                     memory_mb=recipe.data.cache_mb,
                     progress=advance,
                 )
             rows[split] |= made
     cache.shrink()
     return fitted, rows
-
-
-def require_numbers(network, history, title, options):
-    """Raises FloatingPointError where the loss or a weight is not a finite number."""
-    for name in ("loss", "val_loss"):
-        for epoch, value in enumerate(history.get(name, ()), start=1):
-            if not np.isfinite(value):
-                raise FloatingPointError(_diverged(title, name, epoch, options))
-    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
-        epoch = len(history["loss"])
-        raise FloatingPointError(_diverged(title, "a weight", epoch, options))
-
-
-def _diverged(title, what, epoch, options):
-    return (
-        f"{title}: {what} is not a number in epoch {epoch}. "
-        f"Lower train.learning_rate, which is {options.learning_rate:g}"
-    )
 
 
 def compile_model(recipe, network, tasks, steps_per_epoch, rates=None):
@@ -160,22 +228,27 @@ def compile_model(recipe, network, tasks, steps_per_epoch, rates=None):
         rates: {input: what the learning rate is multiplied with}; None for none.
     """
     options = recipe.train
-    rate = options.learning_rate
-    if options.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            rate, options.epochs * steps_per_epoch
-        )
+    rate = optimizers.schedule(options, steps_per_epoch)
     factors = optimizers.factors(rates or {}, network)
     network.compile(
-        optimizers.make(options.optimizer, rate, factors),
+        optimizers.make(options.optimizer, rate, factors, options.clip_norm),
         loss={name: task.loss() for name, task in tasks.items()},
-        metrics={name: task.metrics() for name, task in tasks.items()},
+        loss_weights=loss_weights(options, tasks),
+        # Weighted: a row whose cell of a target is empty does not count.
+        weighted_metrics={name: task.metrics() for name, task in tasks.items()},
         jit_compile=options.jit_compile,
     )
 
 
+def loss_weights(options, tasks):
+    """What each target's loss counts, {target: factor}; None where it is learned."""
+    if options.loss_weights == "uncertainty":
+        return None
+    return {name: options.loss_weights.get(name, 1.0) for name in tasks}
+
+
 def callbacks(fitted, options, logs, held_out):
-    """What watches a fit: numbers, balance, early stopping, TensorBoard.
+    """What watches a fit: balance, early stopping, TensorBoard.
 
     Args:
         fitted: the model that is fitted.
@@ -183,7 +256,9 @@ def callbacks(fitted, options, logs, held_out):
         logs: folder of TensorBoard's logs; None for none.
         held_out: batches of the valid split; None where there are none.
     """
-    found = [keras.callbacks.TerminateOnNaN()]
+    found = []
+    if isinstance(fitted, weighing.Weighed):
+        found.append(weighing.LogWeights())
     if held_out is not None:
         if isinstance(fitted, blending.Blended):
             found.append(blending.Blend())  # without valid rows, shares stay equal

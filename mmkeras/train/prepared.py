@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from mmkeras import dataset, modalities, progress
+from mmkeras import dataset, modalities, progress, targets, tasks
 from mmkeras.manifest import ManifestError
-from mmkeras.tasks import TASKS, make
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,9 +14,11 @@ class Prepared:
         manifest: the rows that are used, and all that were refused.
         decoders: {input: decoder}, vocabularies learnt.
         tasks: {target: task}.
-        labels: {target: list of labels}.
+        labels: {target: what its task learnt of the train rows}.
         rows: {split: dataset.Rows}.
         targets: {split: {target: (rows, ...) array}}.
+        weights: {split: {target: (rows,) float32}}, 0 where the cell is empty; None
+            where none is.
     """
 
     manifest: object
@@ -26,6 +27,13 @@ class Prepared:
     labels: dict
     rows: dict
     targets: dict
+    weights: dict | None = None
+
+    def taught(self, split):
+        """What `dataset` takes as targets: those of a split, with weights if any."""
+        if self.weights is None:
+            return self.targets[split]
+        return self.targets[split], self.weights[split]
 
 
 def prepare(recipe, rows, *, log=print):
@@ -52,38 +60,45 @@ def prepare(recipe, rows, *, log=print):
     good = lines.isin(rows.frame.index)
     _account(rows, recipe.data.on_bad_row, log)
     train = rows.split("train")
-    for name, decoder in texts.items():
-        decoder.learn(train.cells(name))
+    modalities.learn(texts, recipe.branches, train.cells)
     held, _ = dataset.load(rows, texts, cache_mb=recipe.data.cache_mb)
     loaded = loaded.keep(good) | held
-    labels = {
-        name: TASKS[choice["kind"]].labels_of(train.frame[name])
-        for name, choice in recipe.data.targets.items()
-    }
-    tasks = make(recipe.data.targets, labels)
+    labels = tasks.learn(recipe.data.targets, train.frame)
+    made = tasks.make(recipe.data.targets, labels)
     masks = {
         split: (rows.frame[rows.split_column] == split).to_numpy()
         for split in ("train", "valid")
     }
-    targets = {
-        split: {
-            name: task.target(rows.frame[mask][name]) for name, task in tasks.items()
-        }
-        for split, mask in masks.items()
-    }
     by_split = {split: loaded.keep(mask) for split, mask in masks.items()}
-    return Prepared(rows, decoders, tasks, labels, by_split, targets)
+    return Prepared(
+        rows, decoders, made, labels, by_split, *_truths(made, rows.frame, masks)
+    )
+
+
+def _truths(made, frame, masks):
+    """`Prepared.targets` and `Prepared.weights`."""
+    truths, weights, whole = {}, {}, True
+    for split, mask in masks.items():
+        truths[split], weights[split] = {}, {}
+        for name, task in made.items():
+            truths[split][name], known = tasks.truth(task, frame[mask][name])
+            weights[split][name] = known.astype("float32")
+            whole = whole and known.all()
+    return truths, None if whole else weights
 
 
 def _unlearnable(rows):
     """Faults of rows whose label stood on no train row but on unreadable ones."""
-    frame, train = rows.frame, rows.split("train").frame
+    train = rows.split("train").frame
     if train.empty:
         return {}
+    known = {
+        name: targets.labels_of(choice, train[name])
+        for name, choice in rows.targets.items()
+    }
     return {
-        line: (name, f"the label `{label}` is on no usable row of the train split")
-        for name in rows.targets
-        for line, label in frame.loc[~frame[name].isin(train[name]), name].items()
+        line: (name, f"{what} is on no usable row of the train split")
+        for line, (name, what) in targets.unseen(rows.frame, rows.targets, known)
     }
 
 

@@ -73,7 +73,7 @@ def scores_text(run, rows, metrics):
 
     blocks = []
     for split, judged in metrics.items():
-        block = aligned(evaluate.table(split, judged))
+        block = "\n\n".join(map(aligned, evaluate.tables(split, judged)))
         if sentence := evaluate.verdict(judged):
             block += "\n" + wrapped(sentence)
         blocks.append(block)

@@ -140,11 +140,22 @@ def _row(answers, at, identity, labels, inputs):
     return row
 
 
+# What is told of a target, in this order, and thereafter of the row.
+OF_TARGET = ("label", "labels", "value", "probability", "similarity", "probabilities")
+OF_TARGET += ("embedding",)
+OF_ROW = ("present", "error")
+
+
 def _rank(key):
     """The label first, what went wrong last."""
-    ends = ("label", "probability", "probabilities", "present", "error")
     target, _, end = key.rpartition("_")
-    return (end in ends[3:], target, ends.index(end) if end in ends else len(ends))
+    ends = OF_TARGET + OF_ROW
+    return (end in OF_ROW, target, ends.index(end) if end in ends else len(ends))
+
+
+def _is_long(key):
+    """Whether an answer is one number of many: no cell of a table."""
+    return key.rpartition("_")[2] in ("probabilities", "embedding")
 
 
 def _missing(row):
@@ -159,6 +170,8 @@ def _text(row):
             value = ", ".join(f"{label} {share:.4f}" for label, share in ranked)
         elif key == "present":
             key, value = "missing", _missing(row)
+        elif key.endswith("embedding"):
+            value = f"{len(value)} numbers, see --json"
         elif isinstance(value, float):
             value = f"{value:.4f}"
         if value != "":
@@ -175,7 +188,7 @@ def _csv(rows):
             {
                 "missing" if key == "present" else key: cell
                 for key, cell in cells.items()
-                if not key.endswith("probabilities")
+                if not _is_long(key)
             }
         )
     text = io.StringIO()

@@ -73,16 +73,15 @@ def _of_recipe(options):
     from mmkeras import modalities, model, tasks
 
     decoders = modalities.make(recipe.data.inputs, recipe.branches)
-    for name, decoder in decoders.items():
-        if not decoder.is_file:
-            _learn(decoder, rows.cells(name) if rows else None)
-    labels = {
-        # Two of them where none is known.
-        name: tasks.TASKS[choice["kind"]].labels_of(
-            rows.frame[name] if rows else ["0", "1"]
-        )
-        for name, choice in recipe.data.targets.items()
-    }
+    learning = {name: each for name, each in decoders.items() if not each.is_file}
+    if rows:
+        modalities.learn(learning, recipe.branches, rows.cells)
+    for decoder in () if rows else learning.values():
+        _fill(decoder)
+    targets = recipe.data.targets
+    # Two labels where none is known.
+    known = rows.frame if rows else dict.fromkeys(targets, ["0", "1"])
+    labels = tasks.learn(targets, known)
     built = model.build(
         _without_weights(recipe), decoders, tasks.make(recipe.data.targets, labels)
     )
@@ -114,12 +113,12 @@ def _rows(recipe):
     )
 
 
-def _learn(decoder, cells):
-    """Learns of texts; of none, the vocabulary is filled up with what is no word."""
+def _fill(decoder):
+    """Without texts to learn of, the vocabulary is filled up with what is no word."""
     from mmkeras.modalities.text import Text
 
-    decoder.learn(cells or [])
-    if cells is None and isinstance(decoder, Text) and not decoder.vectors_file:
+    decoder.learn([])
+    if isinstance(decoder, Text) and not decoder.vectors_file:
         known = decoder.vocabulary
         count = decoder.vocabulary_size - len(known)
         decoder.vocabulary = [*known, *(f"word {number}" for number in range(count))]
@@ -162,6 +161,7 @@ def _told(part):
 
     name = part["name"] if part["part"] in ("input", "head") else part["kind"]
     frozen = part["part"] == "backbone" and not part["trainable"]
+    frozen &= "same_as" not in part
     told = f"{name} {plots.shape_text(part)}" + ", frozen" * frozen
     return told.strip().replace("×", "x")
 

@@ -1,8 +1,16 @@
 """Trains a recipe and judges the run on its valid and test rows."""
 
+import contextlib
+import shlex
+import signal
+import threading
 from pathlib import Path
 
 from mmkeras import verbs
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as clusters send it before they kill."""
 
 
 def arguments(parser):
@@ -15,12 +23,23 @@ def arguments(parser):
         metavar="DIR",
         help="folder of the run; default: runs/<name of the recipe>, -2, -3, ...",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a run that was stopped or killed; without --run the last one "
+        "of the recipe's name",
+    )
     parser.add_argument("--quick", action="store_true", help="100 rows, one epoch")
 
 
 def run(options, extra):
     """Fits and judges."""
     verbs.no_more(extra)
+    with _terminated():
+        return _run(options)
+
+
+def _run(options):
     from mmkeras import config, manifest
 
     recipe = config.load(options.recipe, options.set)
@@ -30,7 +49,37 @@ def run(options, extra):
     verbs.quiet()
     from mmkeras import evaluate, run, train
 
-    folder = options.folder or run.free(Path("runs") / recipe.name)
-    trained = train.fit(recipe, rows, folder=folder, log=verbs.log)
+    found = run.latest if options.resume else run.free
+    folder = options.folder or found(Path("runs") / recipe.name)
+    fit = {"folder": folder, "log": verbs.log, "resume": options.resume}
+    try:
+        trained = train.fit(recipe, rows, **fit)
+    except KeyboardInterrupt:
+        verbs.log(f"To go on: {_again(options, folder)}")
+        raise
     metrics = evaluate.report(trained, rows, log=verbs.log)
     return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
+
+
+def _again(options, folder):
+    """The command that goes on with a run."""
+    words = ["mmkeras", "train", options.recipe, "--run", str(folder), "--resume"]
+    words += [word for change in options.set for word in ("--set", change)]
+    return shlex.join(words + ["--quick"] * options.quick)
+
+
+@contextlib.contextmanager
+def _terminated():
+    """Makes SIGTERM an exception, so that it is told and nothing is left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+
+    def stop(number, frame):
+        raise Terminated("ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

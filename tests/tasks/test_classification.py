@@ -152,3 +152,34 @@ def test_two_classes_are_learnt(rng):
         task.target(values), network.predict(features, verbose=0)["it"]
     )
     assert scores["accuracy"] > 0.95
+
+
+def test_a_threshold_tells_what_is_outside(rng):
+    """Rows outside look like nothing: their probabilities are spread."""
+    labels = ["bird", "cat", "oos"]
+    truth = np.eye(3, dtype="float32")[rng.integers(0, 3, 300)]
+    logits = 4.0 * truth + rng.standard_normal((300, 3))
+    logits[truth[:, 2] == 1] = 0.3 * rng.standard_normal((int(truth[:, 2].sum()), 3))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probabilities = probabilities.astype("float32")
+    plain = Classification(labels, outside="oos")
+    decision = plain.choose({"valid": (truth, probabilities)})
+    task = Classification(labels, decision, outside="oos")
+    before, after = (one.scores(truth, probabilities) for one in (plain, task))
+    mean = lambda scores: scores["inside_accuracy"] + scores["outside_recall"]  # noqa: E731
+    best = max(
+        mean(
+            Classification(labels, {"threshold": t}, outside="oos").scores(
+                truth, probabilities
+            )
+        )
+        for t in np.linspace(0, 1, 400)
+    )
+    assert mean(after) >= best - 1e-9 and mean(after) > mean(before) + 0.3
+    served = tf.function(task.serve)(tf.constant(probabilities))
+    assert [t.decode() for t in served["label"].numpy()] == task.decode(probabilities)
+
+
+def test_the_label_outside_must_be_there():
+    with pytest.raises(ValueError, match="no label `oss` .did you mean `oos`"):
+        Classification(["cat", "oos"], outside="oss")

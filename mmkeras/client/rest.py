@@ -1,0 +1,155 @@
+"""TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest."""
+
+import base64
+import http.client
+import json
+import time
+import urllib.parse
+
+from mmkeras.client.error import BROKEN, TIMED_OUT, UNAVAILABLE, ServerError
+
+CHUNK_BYTES = 1 << 20
+
+
+class Rest:
+    """One model over HTTP; a connection a question, so threads share nothing.
+
+    Proxies of the environment are not asked: a model server is near.
+
+    Args:
+        server: `http://host:port` or `https://host:port`.
+        model: its name.
+        version: int, a label, or None.
+        timeout_seconds: of one question.
+    """
+
+    def __init__(self, server, model, version, timeout_seconds):
+        self.parts = urllib.parse.urlsplit(server)
+        self.timeout_seconds = timeout_seconds
+        self.path = f"/v1/models/{urllib.parse.quote(model, '')}"
+        if version is not None:
+            kind = "labels" if isinstance(version, str) else "versions"
+            self.path += f"/{kind}/{urllib.parse.quote(str(version), '')}"
+
+    def predict(self, rows, signature):
+        """See `Client.predict`."""
+        if isinstance(rows, dict):
+            asked = {"inputs": {name: _to_json(each) for name, each in rows.items()}}
+        else:
+            asked = {
+                "instances": [
+                    {name: _to_json(value) for name, value in row.items()}
+                    for row in rows
+                ]
+            }
+        body = json.dumps({"signature_name": signature, **asked})
+        found = self._fetch("POST", ":predict", body)
+        rowwise = "predictions" in found
+        answers = found["predictions" if rowwise else "outputs"]
+        if not _named(answers[0] if rowwise else answers):
+            # Both formats leave the name away where there is but one output.
+            name = next(iter(self.metadata()["signatures"][signature]["outputs"]))
+            return {name: _from_json(answers)}
+        if rowwise:
+            answers = {name: [row[name] for row in answers] for name in answers[0]}
+        return {name: _from_json(values) for name, values in answers.items()}
+
+    def status(self):
+        """See `Client.status`."""
+        return [
+            {
+                "version": int(each["version"]),
+                "state": each["state"],
+                "error": each.get("status", {}).get("error_message", ""),
+            }
+            for each in self._fetch("GET")["model_version_status"]
+        ]
+
+    def metadata(self):
+        """See `Client.metadata`."""
+        found = self._fetch("GET", "/metadata")
+        signatures = found["metadata"]["signature_def"]["signature_def"]
+        return {
+            "version": int(found["model_spec"]["version"]),
+            "signatures": {
+                name: {
+                    side: _shapes(each.get(side, {})) for side in ("inputs", "outputs")
+                }
+                for name, each in signatures.items()
+            },
+        }
+
+    def _fetch(self, method, what="", body=None):
+        """The JSON of an answer; ServerError for all else."""
+        try:
+            code, content = self._exchange(method, what, body)
+        except TimeoutError as error:
+            said = f"no answer in {self.timeout_seconds:g} s"
+            raise ServerError(TIMED_OUT, said) from error
+        except ConnectionRefusedError as error:
+            raise ServerError(UNAVAILABLE, "nobody listens there") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(BROKEN, f"the connection broke: {error!r}") from error
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = None
+        if code == 200 and isinstance(found, dict):
+            return found
+        said = found.get("error") if isinstance(found, dict) else None
+        said = said or content[:200].decode("utf-8", "replace") or "nothing"
+        raise ServerError(
+            BROKEN if code == 200 else code, f"the server answers: {said}"
+        )
+
+    def _exchange(self, method, what, body):
+        """One question: (HTTP status, bytes)."""
+        secure = self.parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = kind(
+            self.parts.hostname, self.parts.port, timeout=self.timeout_seconds
+        )
+        # The socket's timeout is for each read alone; a trickle must end as well.
+        until = time.monotonic() + self.timeout_seconds
+        try:
+            headers = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, self.path + what, body, headers)
+            response = connection.getresponse()
+            content = []
+            while part := response.read1(CHUNK_BYTES):
+                content.append(part)
+                if time.monotonic() > until:
+                    raise TimeoutError
+            return response.status, b"".join(content)
+        finally:
+            connection.close()
+
+
+def _named(answer):
+    return isinstance(answer, dict) and set(answer) != {"b64"}
+
+
+def _to_json(value):
+    if isinstance(value, list | tuple):
+        return [_to_json(each) for each in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"b64": base64.b64encode(value).decode("ascii")}
+    return value
+
+
+def _from_json(value):
+    """Nested lists; {"b64": ...} as bytes."""
+    if isinstance(value, list):
+        return [_from_json(each) for each in value]
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+
+
+def _shapes(tensors):
+    # In JSON of protobuf int64 are strings.
+    return {
+        name: {
+            "dtype": each["dtype"],
+            "shape": [int(dim["size"]) for dim in each["tensor_shape"].get("dim", [])],
+        }
+        for name, each in tensors.items()
+    }

@@ -1,0 +1,36 @@
+"""The page at `/`: a form of the model's inputs, and bars of its answer."""
+
+import json
+import string
+from pathlib import Path
+
+from mmkeras import export
+
+TEMPLATE = Path(__file__).parent.parent / "templates" / "serve.html"
+
+
+def render(versions):
+    """The page for the newest version, HTML.
+
+    Args:
+        versions: `models.Versions`.
+    """
+    loaded = versions.pick(versions.name)
+    try:
+        labels, inputs = export.assets(loaded.folder)
+    except FileNotFoundError:  # a SavedModel of somebody else: its inputs as they are
+        labels, inputs = {}, {name: [name] for name in loaded.inputs("serving_default")}
+    told = {
+        "name": versions.name,
+        "version": loaded.version,
+        "labels": labels,
+        "inputs": inputs,
+    }
+    # `<` would end the script's element.
+    text = json.dumps(told, ensure_ascii=False).replace("<", "\\u003c")
+    page = string.Template(TEMPLATE.read_text("utf-8"))
+    return page.substitute(name=_escaped(versions.name), model=text)
+
+
+def _escaped(text):
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,155 @@
+"""Checkpoints on disk: whole or not there, the last two kept, each with its checksum.
+
+A file is a JSON header, arrays in NumPy's format and a SHA-256 over both. Keras'
+`BackupAndRestore` writes weights and epoch number into files that a kill leaves half
+written, and knows neither metrics in mid-epoch nor the state of other callbacks.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+
+import numpy as np
+
+from mmkeras import run
+
+KEPT = 2
+ENDING = ".checkpoint"
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that a fit needs to go on as if it had not been interrupted.
+
+    Attributes:
+        meta: what JSON holds: `fit`, `phase`, `epoch` and `step` that come next,
+            `history` and more; see `keeping.Keeper`.
+        arrays: {group: list of arrays}.
+    """
+
+    meta: dict
+    arrays: dict
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: made with the first one.
+        log: called with a line of text now and then.
+    """
+
+    def __init__(self, folder, log=print):
+        self.folder, self.log = folder, log
+
+    def add(self, state):
+        """Writes a `State`; the last two stay.
+
+        Raises:
+            NotWrittenError: the disk is full or the folder cannot be written; what was
+                there before stays.
+        """
+        with run.told(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        files = self._files()
+        number = int(files[-1].stem) + 1 if files else 1
+        with run.replacing(self.folder / f"{number:08d}{ENDING}") as partial:
+            write(partial, state)
+        for old in files[: len(files) + 1 - KEPT]:
+            old.unlink(missing_ok=True)
+
+    def newest(self, fit):
+        """The last whole `State` of a fit, None where there is none.
+
+        One that is broken is taken away and named in a line.
+
+        Args:
+            fit: its `meta["fit"]`.
+        """
+        for path in reversed(self._files()):
+            try:
+                state = read(path)
+            except (OSError, ValueError) as error:
+                self.log(f"{path} is broken ({error}): going on from the one before it")
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                continue
+            if state.meta["fit"] == fit:
+                return state
+        return None
+
+    @property
+    def last(self):
+        """Path of the newest file; None where there is none."""
+        return next(reversed(self._files()), None)
+
+    def clear(self):
+        """Takes all away: what was fitted is saved. The folder says: not finished."""
+        for path in self.folder.glob(f"*{ENDING}"):  # half written ones too
+            path.unlink(missing_ok=True)
+
+    def end(self):
+        """Takes the folder away: the run is finished."""
+        self.clear()
+        with contextlib.suppress(OSError):  # somebody's file in it
+            self.folder.rmdir()
+
+    def _files(self):
+        return sorted(self.folder.glob(f"[0-9]*{ENDING}"))
+
+
+def write(path, state):
+    """Writes a `State` to a file."""
+    counts = {group: len(arrays) for group, arrays in state.arrays.items()}
+    head = json.dumps({"meta": state.meta, "counts": counts}).encode()
+    with open(path, "wb") as file:
+        hashed = _Hashed(file)
+        hashed.write(len(head).to_bytes(8, "little") + head)
+        for array in itertools.chain(*state.arrays.values()):
+            np.lib.format.write_array(hashed, np.asarray(array), allow_pickle=False)
+        file.write(hashed.digest.digest())
+
+
+class _Hashed:
+    """A file that is written to, and a digest of what was."""
+
+    def __init__(self, file):
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, content):
+        self.digest.update(content)
+        return self.file.write(content)
+
+
+def read(path):
+    """The `State` in a file.
+
+    Raises:
+        ValueError: the file is not whole.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        _require_whole(file)
+        size = int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(size))
+        arrays = {
+            group: [np.lib.format.read_array(file) for _ in range(count)]
+            for group, count in head["counts"].items()
+        }
+    return State(head["meta"], arrays)
+
+
+def _require_whole(file):
+    """Compares content and checksum, and stands at the file's begin again."""
+    left = os.fstat(file.fileno()).st_size - DIGEST_BYTES
+    digest = hashlib.sha256()
+    while left > 0 and (part := file.read(min(left, 2**20))):
+        digest.update(part)
+        left -= len(part)
+    if left or file.read() != digest.digest():
+        raise ValueError("its checksum does not fit its content")
+    file.seek(0)

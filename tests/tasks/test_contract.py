@@ -1,0 +1,128 @@
+"""What every task promises, whatever it is about."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mmkeras import tasks
+from mmkeras.tasks import TASKS
+
+# Cells of the train rows, and options, for each task.
+CELLS = {
+    "classification": (["cat", "dog", "bird", "dog"], {}),
+    "regression": (["-3.5", "1e3", "40", "7"], {}),
+    "multilabel": (["odd|prime", "", "round", "odd | round"], {"separator": "|"}),
+    "verification": (["ann", "bob", "ann", "bob"], {"embedding_dim": 8}),
+}
+
+
+@pytest.fixture(params=CELLS)
+def kind(request):
+    """One of the tasks."""
+    return request.param
+
+
+@pytest.fixture
+def task(kind):
+    """The task, made as a run makes it: from what JSON holds."""
+    values, options = CELLS[kind]
+    choice = {"kind": kind, **options}
+    learnt = json.loads(json.dumps(tasks.learn({"it": choice}, {"it": values})))
+    return tasks.make({"it": choice}, learnt)["it"]
+
+
+def network(task, width=6):
+    keras.utils.set_random_seed(0)
+    fused = keras.Input((width,), name="fused")
+    return keras.Model(fused, {"it": task.head(fused, "it")})
+
+
+def features(rng, rows=48):
+    return rng.standard_normal((rows, 6)).astype("float32")
+
+
+def test_there_are_cells_for_every_task():
+    assert set(CELLS) == set(TASKS)
+
+
+def test_target_and_output_fit_loss_and_metrics(kind, task, rng):
+    values = CELLS[kind][0]
+    truth = task.target(values)
+    assert truth.dtype == np.float32 and len(truth) == len(values)
+    outputs = network(task).predict(features(rng, len(values)), verbose=0)["it"]
+    assert len(outputs) == len(values) and outputs.dtype == np.float32
+    each = task.loss().call(truth, outputs)
+    assert tuple(each.shape) == (len(values),) and np.isfinite(each).all()
+    for metric in task.metrics():
+        metric.update_state(truth, outputs)
+        assert np.isfinite(metric.result()).all()
+
+
+def test_a_fit_lowers_the_loss(kind, task, rng):
+    values = CELLS[kind][0] * 12
+    hidden = np.eye(4, 6, dtype="float32")[np.arange(48) % 4]
+    inputs = hidden + 0.1 * features(rng)
+    model = network(task)
+    model.compile(
+        keras.optimizers.Adam(0.05),
+        loss={"it": task.loss()},
+        weighted_metrics={"it": task.metrics()},
+    )
+    losses = model.fit(inputs, {"it": task.target(values)}, epochs=30, verbose=0)
+    losses = losses.history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_save_and_load_agree(task, rng, tmp_path):
+    model = network(task)
+    model.save(tmp_path / "it.keras")
+    loaded = keras.saving.load_model(tmp_path / "it.keras")
+    inputs = features(rng)
+    np.testing.assert_array_equal(
+        model.predict(inputs, verbose=0)["it"], loaded.predict(inputs, verbose=0)["it"]
+    )
+
+
+def test_served_answers_are_the_decoded_ones(kind, task, rng):
+    values = CELLS[kind][0] * 12
+    inputs = features(rng)
+    outputs = network(task).predict(inputs, verbose=0)["it"]
+    if task.judged_on:
+        judged = dict.fromkeys(task.judged_on, (task.target(values), outputs))
+        options = CELLS[kind][1]
+        decision = json.loads(json.dumps(task.choose(judged)))
+        task = TASKS[kind](task.labels, decision, **options)
+    served = tf.function(task.serve)(tf.constant(outputs))
+    told = next(iter(served.values())).numpy()
+    if told.dtype == object:
+        assert [text.decode("utf-8") for text in told] == task.decode(outputs)
+    else:
+        np.testing.assert_array_equal(told, np.array(task.decode(outputs), "float32"))
+    raw = served[task.answers].numpy()
+    np.testing.assert_array_equal(raw.reshape(outputs.shape), outputs)
+
+
+def test_scores_begin_with_the_one_that_judges_fusion(kind, task, rng):
+    values = CELLS[kind][0] * 12
+    truth = task.target(values)
+    outputs = network(task).predict(features(rng), verbose=0)["it"]
+    scores = task.scores(truth, outputs)
+    first = next(iter(scores))
+    expected = {
+        "classification": "accuracy",
+        "regression": "r2",
+        "multilabel": "macro_f1",
+        "verification": "roc_auc",
+    }
+    assert first == expected[kind] and isinstance(scores[first], float)
+    json.dumps(scores)
+
+
+def test_empty_cells_teach_nothing(kind, task):
+    truth, known = tasks.truth(task, ["", *CELLS[kind][0]])
+    assert known.tolist() == [task.takes_empty] + [True] * 4
+    np.testing.assert_array_equal(truth[1:], task.target(CELLS[kind][0]))
+    assert not truth[0].any()
