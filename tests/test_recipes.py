@@ -26,7 +26,17 @@ def lessons(tmp_path_factory):
     return {"total": unique, "label": plain, "properties": plain}
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+# All of them take minutes; these two are tried each time.
+OFTEN = ("regression", "intents")
+TRIED = [
+    pytest.param(
+        path, marks=() if path.stem in OFTEN else pytest.mark.slow, id=path.stem
+    )
+    for path in RECIPES
+]
+
+
+@pytest.mark.parametrize("path", TRIED)
 def test_it_trains_on_another_manifest(path, lessons, tmp_path):
     from mmkeras import dataset, evaluate, train
 

@@ -39,6 +39,7 @@ def path(tmp_path):
     return tmp_path / "texts.yaml"
 
 
+@pytest.mark.slow
 def test_three_ways_of_one_recipe_give_the_same_bits(path, tmp_path):
     def process(*command):
         subprocess.run([sys.executable, *command], check=True, cwd=tmp_path)

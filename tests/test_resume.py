@@ -117,6 +117,14 @@ def break_at(monkeypatch, count, how=None):
     return seen
 
 
+@pytest.fixture
+def heeded():
+    """Ctrl-C as in a terminal; a shell's background jobs are made to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     return write_recipe(tmp_path_factory.mktemp("texts"))
@@ -224,7 +232,9 @@ def test_killed_before_the_first_checkpoint_it_begins_anew(texts, tmp_path):
     assert run.open_folder(folder).finished
 
 
-def test_ctrl_c_keeps_the_step_it_met(texts, reference, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_keeps_the_step_it_met(
+    heeded, texts, reference, tmp_path, monkeypatch, capsys
+):
     seen = break_at(monkeypatch, 6, lambda: signal.raise_signal(signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -257,7 +267,7 @@ def test_sigterm_ends_the_verb_with_143_and_the_command_to_go_on(
     assert "`train.seed` is 3 there and 0 here" in capsys.readouterr().err
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_signal_does_not_wait(heeded):
     held = stops.Stops()
     with pytest.raises(KeyboardInterrupt), held:
         signal.raise_signal(signal.SIGINT)

@@ -28,7 +28,10 @@ def several(recipe, *overrides, targets=TARGETS):
 def run(recipe, tmp_path_factory):
     """A run of four targets with learned weights, judged; and its metrics."""
     whole = several(
-        recipe, "train.loss_weights=uncertainty", "train.learning_rate=0.005"
+        recipe,
+        "train.loss_weights=uncertainty",
+        "train.learning_rate=0.005",
+        "train.epochs=1",
     )
     rows = manifest.read(whole.data)
     folder = tmp_path_factory.mktemp("run") / "many"
