@@ -50,13 +50,15 @@ MEMBERS = {
 # Every member, and the audio front ends which are no member's default.
 ALL = [(*member, {}) for member in MEMBERS]
 ALL += [("audio", "cnn", {"features": each}) for each in ("mfcc", "pcen", "learned")]
+ALL += [("image", "cnn", {"whole": True})]
 ALL += [("audio", "conformer", {"features": each}) for each in ("pcen", "learned")]
 FAST = [case for case in ALL if case[1] not in APPLICATIONS]
 PRECISIONS = ["mixed_float16", "mixed_bfloat16"]
 
 
 def told(case):
-    return "-".join([case[0], case[1], *case[2].values()])
+    chosen = (each if each is not True else key for key, each in case[2].items())
+    return "-".join([case[0], case[1], *chosen])
 
 
 def build(modality, kind, **options):
@@ -292,6 +294,7 @@ OTHER = {
     "filters": 8,
     "hop_ms": 15,
     "num_blocks": 2,
+    "whole": True,
     "num_heads": 4,
     "num_layers": 2,
     "num_mels": 30,

@@ -28,6 +28,7 @@ def cnn(
     num_blocks: PositiveInt = 3,
     units: PositiveInt = 64,
     dropout: Fraction = 0.0,
+    whole: bool = False,
 ):
     """Blocks of two convolutions and a pooling, trained from scratch.
 
@@ -40,6 +41,8 @@ def cnn(
         num_blocks: each halves the side.
         units: size of a token.
         dropout: share of channels, in [0, 1).
+        whole: one token of the whole picture, not one a patch: where pictures are
+            aligned, as faces are, it knows what stands where.
 
     Raises:
         ValueError: nothing would be left of the picture after so many blocks.
@@ -67,6 +70,8 @@ def cnn(
             )(features)
         features = keras.layers.MaxPooling2D(name=f"{name}_pool{block}")(features)
     features = keras.layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
+    if whole:
+        features = keras.layers.Reshape((1, 1, -1), name=f"{name}_whole")(features)
     tokens = patches.tokens(name, features, units)
     mask = patches.seen(name, inputs, features)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
