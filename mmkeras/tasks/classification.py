@@ -19,6 +19,8 @@ class Classification:
         outside: the label of rows that belong to no class proper, as `oos`; it is told
             too where the best other class is less probable than a threshold, which is
             chosen on the valid rows.
+        refused: share of the valid rows told right, in [0, 1), that this threshold may
+            turn into `outside`.
 
     Raises:
         ValueError: fewer than two labels, or `outside` is none of them.
@@ -36,6 +38,7 @@ class Classification:
         *,
         label_smoothing: Fraction = 0.0,
         outside: str | None = None,
+        refused: Fraction = 0.005,
     ):
         if len(labels) < 2:
             raise ValueError(
@@ -47,7 +50,7 @@ class Classification:
                 f"outside: the usable rows of the train split have no label `{outside}`"
                 f"{nearest(outside, labels)}"
             )
-        self.labels, self.outside = list(labels), outside
+        self.labels, self.outside, self.refused = list(labels), outside, refused
         self.label_smoothing = label_smoothing
         self.threshold = (decision or {}).get("threshold", 0.0)
         self.judged_on = () if outside is None else ("valid",)
@@ -87,24 +90,18 @@ class Classification:
     def choose(self, judged):
         """The threshold below which a row is taken to be outside.
 
-        That with the best mean of two shares on the valid rows: of rows inside whose
-        class is told, and of rows outside that are told to be.
+        The highest that refuses no more of the valid rows told right than `refused`
+        says: what is outside is seldom among valid rows as often as it will be asked.
 
         Args:
             judged: {"valid": (truth, probabilities)}.
         """
         truth, probabilities = judged["valid"]
-        at = self.labels.index(self.outside)
         best, sure, called = self._inside(probabilities)
-        inside = np.argmax(truth, axis=-1) != at
-        right = inside & (best == np.argmax(truth, axis=-1)) & ~called
-        steps = np.unique(np.concatenate([[0.0], sure]))
-        steps = np.append((steps[1:] + steps[:-1]) / 2, 0.0)
-        kept = sure[:, None] >= steps  # (rows, steps)
-        gains = (right[:, None] & kept).sum(axis=0) / max(inside.sum(), 1)
-        told = ~inside[:, None] & (called[:, None] | ~kept)
-        gains = gains + told.sum(axis=0) / max((~inside).sum(), 1)
-        return {"threshold": float(steps[np.argmax(gains)])}
+        right = sure[(best == np.argmax(truth, axis=-1)) & ~called]
+        return {
+            "threshold": float(np.quantile(right, self.refused)) if len(right) else 0.0
+        }
 
     def _inside(self, probabilities):
         """(best class inside, its probability, whether `outside` is still better)."""
