@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "judges a run on a split, or on another manifest",
     "export": "writes a SavedModel that answers raw bytes, proved equal to the run",
     "predict": "answers one raw row, or all rows of a manifest",
+    "explain": "why a row is answered as it is: modalities, words, pixels, sounds",
     "serve": "a development server of exported models, as TensorFlow Serving",
     "ask": "asks a server one raw row, by REST or gRPC",
 }

@@ -36,6 +36,7 @@ LEVELS = {
     "features": 4,
     "evaluate": 4,
     "export": 4,
+    "explain": 5,
     "train": 5,
     "serving": 5,
     "verbs": 6,
@@ -50,6 +51,7 @@ MAY_IMPORT_TENSORFLOW = {
     "export",
     "proof",
     "serving",
+    "explain",
     "branches/hub.py",  # a SavedModel of TF Hub as a layer
     "tasks",  # only `serve`, which puts labels into the served graph
 }

@@ -38,7 +38,8 @@ def test_every_command_is_a_verb_with_those_options():
     for command in shown:
         verb, *words = command.split()
         given = {word.split("=")[0] for word in words if word.startswith("--")}
-        inputs = {"--text", "--image", "--audio"} if verb in ("predict", "ask") else set()
+        asks = verb in ("predict", "ask", "explain")
+        inputs = {"--text", "--image", "--audio"} if asks else set()
         assert given <= options(verb) | inputs, command
 
 

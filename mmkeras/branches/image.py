@@ -60,14 +60,8 @@ def cnn(
     )(inputs[name])
     for block in range(num_blocks):
         for half in "ab":
-            features = keras.layers.Conv2D(
-                filters << block,
-                3,
-                padding="same",
-                activation="relu",
-                kernel_initializer="he_normal",
-                name=f"{name}_conv{block}{half}",
-            )(features)
+            layer = f"{name}_conv{block}{half}"
+            features = _convolution(filters << block, layer)(features)
         features = keras.layers.MaxPooling2D(name=f"{name}_pool{block}")(features)
     features = keras.layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
     if whole:
@@ -75,6 +69,17 @@ def cnn(
     tokens = patches.tokens(name, features, units)
     mask = patches.seen(name, inputs, features)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
+
+
+def _convolution(filters, name):
+    return keras.layers.Conv2D(
+        filters,
+        3,
+        padding="same",
+        activation="relu",
+        kernel_initializer="he_normal",
+        name=name,
+    )
 
 
 IMAGE = {

@@ -2,6 +2,8 @@
 
 A fresh process that has only TensorFlow loads it, answers the run's test rows and must
 give what the trained model gives; else nothing is written and the exit code is 4.
+Beside it DIR holds what a server is started with: compose.yaml, models.config,
+batching.config, monitoring.config, and request.json to ask it.
 """
 
 from mmkeras import verbs
@@ -11,6 +13,9 @@ def arguments(parser):
     """Adds the options."""
     parser.add_argument("run_folder", metavar="RUN")
     parser.add_argument("folder", nargs="?", metavar="DIR", help="default: RUN/export")
+    parser.add_argument(
+        "--name", help="of the model at the server; default: the recipe's name"
+    )
 
 
 def run(options, extra):
@@ -19,6 +24,11 @@ def run(options, extra):
     verbs.quiet()
     from mmkeras import export, run
 
+    if options.name is not None:
+        try:
+            export.check_name(options.name)
+        except ValueError as error:
+            raise verbs.UsageError(f"--name: {error}") from error
     trained = run.open_folder(options.run_folder)
     try:
         rows = run.read_rows(trained).split("test")
@@ -26,7 +36,9 @@ def run(options, extra):
         verbs.log(f"warning: {error}; the answers are not compared with training")
         rows = None
     folder = options.folder or trained.export
-    path, found = export.saved_model(trained, folder, rows, log=verbs.log)
+    path, found = export.saved_model(
+        trained, folder, rows, name=options.name, log=verbs.log
+    )
     text = f"{path}\n"
     if found["rows"]:
         text += (
@@ -35,4 +47,5 @@ def run(options, extra):
         )
     else:
         text += "its answers were not compared: there is no test row that can be read"
+    text += f"\nserve it: docker compose -f {path.parent / 'compose.yaml'} up"
     return verbs.Answer({"path": str(path), **found}, text)

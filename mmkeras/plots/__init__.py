@@ -1,4 +1,4 @@
-"""Numbers in, figures out; the only file that imports matplotlib.
+"""Numbers in, figures out; the only room that imports matplotlib.
 
 Figures are made without pyplot: nothing here changes the backend of a notebook.
 """

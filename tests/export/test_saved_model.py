@@ -1,3 +1,5 @@
+"""A run as a SavedModel: what it answers, and that nothing half made is left."""
+
 import base64
 import json
 import re
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras import cli, dataset, export, proof
+from mmkeras import cli, dataset, export
+from mmkeras.export import beside
 
 # What TensorFlow Serving does: load the graph into a session, feed strings by name.
 SERVING = """
@@ -66,9 +69,18 @@ def part(columns, start, stop, **changed):
 def test_the_version_is_the_next_and_nothing_else_is_left(exported):
     path, found = exported
     assert path.name == "4"
-    assert sorted(each.name for each in path.parent.iterdir()) == ["3", "4"]
+    files = beside.contents("tiny", {"text": [b""]})
+    assert {each.name for each in path.parent.iterdir()} == {"3", "4", *files}
     assert found["rows"] == 45 and found["max_difference"] <= export.TOLERANCE
     assert found["faults"] == [] and len(found["answers"]) == 3
+    assert set(found["differences"]) == {
+        "trained",
+        "a row alone",
+        "a session",
+        "serve_tensors",
+        "serve_features",
+        "beside strange rows",
+    }
     assert export.newest(path.parent) == export.newest(path) == path
 
 
@@ -190,82 +202,6 @@ def test_two_targets_answer_by_their_names(two_targets, tmp_path):
     assert len(first["parity_probabilities"]) == 2
     labels, inputs = export.assets(path)
     assert list(labels) == ["label", "parity"] and list(inputs) == ["text", "image"]
-
-
-def by_hand(folder, answer):
-    """A SavedModel of one text input; `answer` gives the probabilities."""
-    module = tf.Module()
-    spec = tf.TensorSpec([None], tf.string, name="text")
-    serve = tf.function(lambda text: {"probabilities": answer(text)}, [spec])
-    tf.saved_model.save(
-        module,
-        str(folder),
-        signatures={"serving_default": serve.get_concrete_function()},
-    )
-    return {"model": str(folder), "signature": ["text"]}
-
-
-def halves(text):
-    return tf.fill([tf.size(text), 2], 0.5)
-
-
-# Two rows, base64.
-TWO = {"columns": {"text": ["YQ==", "Yg=="]}}
-
-
-def faults(request):
-    """What the proof finds, apart from mmkeras, which is here in a test."""
-    found = proof.prove(request)["faults"]
-    return [fault for fault in found if fault != "mmkeras was imported"]
-
-
-def prove_apart(request, tmp_path):
-    """The proof as a process of its own, as `export` runs it."""
-    asked = tmp_path / "asked.json"
-    asked.write_text(json.dumps(request))
-    done = subprocess.run(
-        [sys.executable, "-I", proof.__file__, str(asked)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_the_proof_refuses_python_in_the_graph(tmp_path):
-    def python(text):
-        return tf.py_function(lambda t: halves(t), [text], tf.float32)
-
-    assert faults(by_hand(tmp_path / "model", python)) == [
-        "the graph holds EagerPyFunc, which a server cannot run"
-    ]
-
-
-def test_the_proof_refuses_another_signature(tmp_path):
-    request = by_hand(tmp_path / "model", halves) | {"signature": ["image_bytes"]}
-    assert faults(request) == [
-        "the signature takes ['text'], promised were ['image_bytes']"
-    ]
-
-
-def test_the_proof_measures_the_difference(tmp_path):
-    request = by_hand(tmp_path / "model", halves) | TWO
-    request["expected"] = {"probabilities": [[0.5, 0.5], [0.25, 0.5]]}
-    found = prove_apart(request, tmp_path)
-    assert (found["rows"], found["max_difference"]) == (2, 0.25)
-    assert found["faults"] == []
-
-
-@pytest.mark.parametrize("both", [True, False])
-def test_what_is_no_number_passes_no_proof(both):
-    served = {"probabilities": np.full((2, 2), np.nan)}
-    trained = {"probabilities": [[np.nan if both else 0.5] * 2] * 2}
-    assert proof._value_faults(served, trained) == [
-        "probabilities is not finite in all rows"
-    ]
-    assert proof._value_faults(served, {"probabilities": [[0.5], [0.5]]}) == [
-        "probabilities has the shape (2, 2), in training (2, 1)"
-    ]
 
 
 def test_newest_counts_numbers_not_names(tmp_path):

@@ -1,0 +1,119 @@
+"""A run as a SavedModel that answers raw texts, image bytes and WAV bytes.
+
+Files: `signatures` what can be asked, `writing` the folder of a version, `beside` what
+stands beside the versions, `proving` and `strange` what is asked before a server sees
+it, `asking` raw rows and their answers.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from mmkeras.export import beside, proving, writing
+from mmkeras.export import signatures as _signatures
+from mmkeras.export.asking import answer, assets, newest, raw_columns
+from mmkeras.export.beside import check_name
+from mmkeras.export.proving import ProofError
+from mmkeras.export.signatures import (
+    answers,
+    features_model,
+    inputs,
+    packages,
+    served,
+    serving_function,
+    signature,
+)
+
+__all__ = [
+    "TOLERANCE",
+    "ProofError",
+    "answer",
+    "answers",
+    "assets",
+    "check_name",
+    "features_model",
+    "inputs",
+    "newest",
+    "packages",
+    "raw_columns",
+    "saved_model",
+    "served",
+    "serving_function",
+    "signature",
+]
+
+# Served and trained answers may differ by rounding, not by more.
+TOLERANCE = 1e-5
+
+
+def saved_model(run, folder, rows=None, *, name=None, log=print):
+    """Writes `folder/<version>/`, proved in a fresh process that has only TensorFlow.
+
+    The signature `serving_default` takes strings, each (rows,): a text under the
+    input's name, the columns of a table each under its own, the bytes of an image or
+    sound file as `<input>_bytes`; an empty string is missing. For each target it gives
+    what its task serves, as `label`, `probability` and `probabilities` of a
+    classification (`<target>_label`, ... where there are several), and for each row
+    `present`, (rows, inputs) bool in the order of the recipe, and `error`: what was
+    wrong with a file or a number, "" where nothing; that counts as missing.
+
+    `serve_tensors` takes what the decoders give (their `specs`) and gives the same
+    answers of the tasks; `serve_features` takes the strings and gives `features`,
+    (rows, units) float32 (`features_model`). See `writing` and `beside` for the rest.
+
+    Args:
+        run: a `run.Run`.
+        folder: where TensorFlow Serving will look; the version is the next number.
+        rows: a `manifest.Manifest`; all of its rows must be answered as by the trained
+            model, but those whose files cannot be read. None checks signatures,
+            operations and what strange rows do.
+        name: of the model at the server; the recipe's where None.
+        log: called with one line of text now and then.
+
+    Returns:
+        (path of the version's folder, what the proof found: see `proof.prove`).
+
+    Raises:
+        ProofError: the answers differ, or are not finite, or the graph needs what a
+            server does not have; no version is left in `folder`.
+        ValueError: a name that cannot be part of a URL.
+    """
+    name = run.recipe.name if name is None else name
+    check_name(name)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    version = 1 + max(
+        (int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0
+    )
+    # A server polls the folder: it must see a version whole, or not at all.
+    work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    try:
+        target = work / str(version)
+        columns, found = _proved(run, target, rows, name=name, log=log)
+        os.rename(target, folder / str(version))
+        beside.write(folder, work, beside.contents(name, columns))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder / str(version), found
+
+
+def _proved(run, target, rows, *, name, log):
+    """Writes one version and proves it: (raw columns of its rows, what was found)."""
+    trained = proving.Trained(run, rows, log)
+    columns = trained.columns or {each: [b""] for each in served(run)}
+    decode = _signatures.decoding(run)
+    endpoints = _signatures.endpoints(run, decode)
+    writing.version(run, target, endpoints)
+    writing.warm_up(target, name, columns, log)
+    log(f"export: proving version {target.name} in a fresh TensorFlow process")
+    found = proving.prove(
+        run,
+        target,
+        trained,
+        endpoints=endpoints,
+        decode=decode,
+        work=target.parent,
+        tolerance=TOLERANCE,
+    )
+    return columns, found

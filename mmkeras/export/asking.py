@@ -1,0 +1,90 @@
+"""Raw rows for an exported model, and what it answers."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mmkeras.export import signatures
+
+
+def raw_columns(run, rows):
+    """What a client would send for these rows, {served name: list of bytes}."""
+    columns = {}
+    for name, decoder in run.decoders.items():
+        if decoder.is_file:
+            columns[decoder.signatures[0]] = [
+                Path(cell).read_bytes() if cell else b"" for cell in rows.cells(name)
+            ]
+            continue
+        for column in decoder.signatures:
+            columns[column] = [cell.encode("utf-8") for cell in rows.frame[column]]
+    return columns
+
+
+def answer(source, columns, batch_size=64):
+    """Answers raw rows from a run or from an exported folder.
+
+    Args:
+        source: a `run.Run`, or the path of a version's folder.
+        columns: {served name: list of bytes}, all of one length.
+        batch_size: rows a call.
+
+    Returns:
+        {output name: (rows, ...) array}.
+    """
+    if isinstance(source, str | Path):
+        for package in _read_extra(source, "packages.json"):
+            importlib.import_module(package)  # brings operations of the graph
+        loaded = tf.saved_model.load(str(source))
+        serve = loaded.signatures["serving_default"]
+        call = lambda part: serve(**part)  # noqa: E731
+    else:
+        made = signatures.serving_function(source)
+        compiled = tf.function(made, signatures.signature(source))
+        order = signatures.served(source)
+        call = lambda part: compiled(*(part[name] for name in order))  # noqa: E731
+    count = len(next(iter(columns.values())))
+    parts = []
+    for start in range(0, max(1, count), batch_size):
+        part = {
+            name: tf.constant(values[start : start + batch_size], tf.string)
+            for name, values in columns.items()
+        }
+        parts.append({key: value.numpy() for key, value in call(part).items()})
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def newest(folder):
+    """The version's folder itself, or its newest version's; None where neither is."""
+    folder = Path(folder)
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    versions = [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.name.isdigit() and (path / "saved_model.pb").is_file()
+    ]
+    return max(versions, key=lambda path: int(path.name), default=None)
+
+
+def assets(folder):
+    """What an exported model tells of itself, from its `assets.extra`.
+
+    Returns:
+        ({target: labels}, {input: names of the strings it takes}), in the order of the
+        recipe.
+
+    Raises:
+        FileNotFoundError: a SavedModel that mmkeras did not write.
+    """
+    return _read_extra(folder, "labels.json"), _read_extra(folder, "inputs.json")
+
+
+def _read_extra(folder, name):
+    file = Path(folder) / "assets.extra" / name
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} is not an export of mmkeras: no {file}")
+    return json.loads(file.read_text(encoding="utf-8"))
