@@ -144,6 +144,7 @@ SIZES = {
     "branches.image.num_blocks=1": "image_branch",
     "branches.image.units=6": "image_branch",
     "branches.image.dropout=0.6": "image_branch",
+    "branches.image.whole=true": "image_branch",
     "branches.audio.units=6": "audio_branch",
     "branches.audio.num_layers=1": "audio_branch",
     "branches.audio.num_mels=20": "audio_branch",

@@ -166,7 +166,10 @@ def test_predict_takes_an_option_for_each_column(served, people, capsys):
 
 def test_predict_answers_a_manifest(served, people, capsys, tmp_path):
     path = tmp_path / "asked.csv"
-    path.write_text("city,age,note,height\nWien,80,,\nWien,20,,170\n,,good,\n")
+    path.write_text(
+        f"city,age,note,height\nWien,80,{GOOD[0]},170\nWien,20,{GOOD[0]},170\n"
+        "Wien,80,,\n,,good,\n"
+    )
     tables = []
     for source in (served[0], people[0].folder):
         code, out, _ = ask(capsys, source, "--manifest", path)
@@ -174,7 +177,9 @@ def test_predict_answers_a_manifest(served, people, capsys, tmp_path):
         tables.append(list(csv.DictReader(out.splitlines())))
     for table in tables:
         assert [row["label"] for row in table[:2]] == ["yes", "no"]
-        assert [row["missing"] for row in table] == ["note", "note", "person"]
+        assert [row["missing"] for row in table] == ["", "", "note", "person"]
+    one, other = ([row["label"] for row in table] for table in tables)
+    assert one == other
 
 
 def test_check_reports_a_bad_number(tmp_path):

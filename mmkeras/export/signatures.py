@@ -133,19 +133,24 @@ def served_as(tasks, target, key):
 
 
 def _answering(run, decode):
+    # Loaded here: in a graph, the constants of a model would be that graph's alone.
+    names, network, tasks = list(run.decoders), run.model, run.tasks
+
     def serve(*raws):
         tensors, error = decode(*raws)
-        told = answers(run.tasks, run.model(tensors, training=False))
-        present = [tensors[f"{name}_present"] for name in run.decoders]
+        told = answers(tasks, network(tensors, training=False))
+        present = [tensors[f"{name}_present"] for name in names]
         return told | {"present": tf.stack(present, axis=1), "error": error}
 
     return serve
 
 
 def _answering_tensors(run, specs):
+    network, tasks = run.model, run.tasks
+
     def serve(*given):
         tensors = {spec.name: one for spec, one in zip(specs, given, strict=True)}
-        return answers(run.tasks, run.model(tensors, training=False))
+        return answers(tasks, network(tensors, training=False))
 
     return serve
 
