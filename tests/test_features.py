@@ -280,6 +280,7 @@ def test_a_changed_input_is_not_run_beforehand(recipe, presets, tmp_path, monkey
     assert seen == [{"text"}] and not runs  # its features are there from before
 
 
+@pytest.mark.slow
 def test_frozen_at_first_trained_thereafter(recipe, presets, tmp_path):
     options = ("branches.text.trainable=true", "train.frozen_epochs=1")
     long = text_and_audio(recipe, presets, *options, "train.epochs=2")
@@ -297,6 +298,7 @@ def test_frozen_at_first_trained_thereafter(recipe, presets, tmp_path):
     np.testing.assert_allclose(history(whole)[0], history(first), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_its_own_for_a_backbone(recipe, presets, tmp_path):
     slow = text_and_audio(
         recipe,

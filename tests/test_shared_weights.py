@@ -381,7 +381,15 @@ def trainable(kind, path, bert, *overrides):
     return config.parse(content, overrides)
 
 
-@pytest.fixture(scope="module", params=PAIRS)
+# One kind each time; all of them take minutes.
+OFTEN = "bert"
+TRAINED = [
+    pytest.param(kind, marks=() if kind == OFTEN else pytest.mark.slow)
+    for kind in PAIRS
+]
+
+
+@pytest.fixture(scope="module", params=TRAINED)
 def trained(request, pairs_csv, tiny_bert, tmp_path_factory):
     """(kind, run, rows) of every kind that is trained here."""
     recipe = trainable(request.param, pairs_csv, tiny_bert)
