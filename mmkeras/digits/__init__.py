@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from mmkeras.digits.lessons import LESSONS
-from mmkeras.digits.media import draw_picture, play_tone, png, write_wav
+from mmkeras.digits.media import TONES_HZ, draw_picture, play_tone, png, write_wav
+
+__all__ = ["LESSONS", "MIN_ROWS", "ROWS", "TONES_HZ", "write"]
 
 # Written to digits.json. Raise it when the same seed gives other bytes.
 GENERATOR = 2
