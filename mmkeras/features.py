@@ -22,6 +22,7 @@ from mmkeras.branches import pretrained
 
 # Rows a call of the backbone; a call's features are written at once.
 CHUNK = 32
+STEP = 8
 # Names in one SQL statement; SQLite takes 999 at least.
 ASKED = 500
 
@@ -357,12 +358,12 @@ def _first_of(waiting, backbone, specs):
 
 
 def _run(backbone, arrays):
-    """The backbone's outputs for up to CHUNK rows, {key: (CHUNK, ...) array}."""
-    # Rows repeated to a whole chunk at all times: one shape, so one trace.
+    """The backbone's outputs for up to CHUNK rows, {key: (as many or more, ...)}."""
     given = {key: arrays[key] for key in backbone.input}
-    filled = {
-        key: np.resize(one, (CHUNK, *one.shape[1:])) for key, one in given.items()
-    }
+    count = len(next(iter(given.values())))
+    # Rows repeated to the next multiple of STEP: few shapes, so few traces.
+    rows = -(-count // STEP) * STEP
+    filled = {key: np.resize(one, (rows, *one.shape[1:])) for key, one in given.items()}
     return backbone.predict_on_batch(filled)
 
 
