@@ -33,6 +33,7 @@ FAILED, USAGE, MISSING, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
 EXIT_CODES = {
     "RecipeError": USAGE,
     "UsageError": USAGE,
+    "NoSuchError": USAGE,
     "FileExistsError": USAGE,
     "ManifestError": REFUSED,
     "ProofError": REFUSED,

@@ -253,8 +253,7 @@ def labelled(rows, targets, batch_size):
         targets: see `shuffled`.
         batch_size: rows a batch.
     """
-    held = targets if isinstance(targets, tuple) else (targets,)
-    count = len(next(iter(held[0].values())))
+    held, count = _taught(targets)
     each = [tf.data.Dataset.from_tensor_slices(one).batch(batch_size) for one in held]
     return tf.data.Dataset.zip(ordered(rows, count, batch_size), *each)
 
@@ -279,9 +278,8 @@ def shuffled(
         tf.data of ({key: (batch, ...)}, {target: (batch, ...)}), weights third where
         there are; an epoch has ceil(rows / batch_size) batches.
     """
-    held = targets if isinstance(targets, tuple) else (targets,)
+    held, count = _taught(targets)
     held = tf.nest.map_structure(tf.constant, held)
-    count = len(next(iter(held[0].values())))
 
     def order(epoch):
         done = tf.where(epoch == first_epoch, first_step, 0) * batch_size
@@ -298,6 +296,12 @@ def shuffled(
     epochs = tf.data.Dataset.counter(first_epoch)
     # Deterministic: the order of batches is the order of their numbers.
     return epochs.flat_map(order).map(take, tf.data.AUTOTUNE).prefetch(2)
+
+
+def _taught(targets):
+    """(a tuple of the targets, and of their weights if any; how many rows)."""
+    held = targets if isinstance(targets, tuple) else (targets,)
+    return held, len(next(iter(held[0].values())))
 
 
 def permute(numbers, count, seed, epoch):

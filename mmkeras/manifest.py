@@ -358,12 +358,7 @@ def _target_fault(row, chosen):
 
 def _unseen_labels(found, labels):
     train = found.frame[found.split_column] == "train"
-    known = {
-        name: labels[name]
-        if labels
-        else targets.labels_of(choice, found.frame.loc[train, name])
-        for name, choice in found.targets.items()
-    }
+    known = labels or targets.known(found.targets, found.frame[train])
     return {
         line: (name, f"{what} does not occur in the train split")
         for line, (name, what) in targets.unseen(found.frame, found.targets, known)

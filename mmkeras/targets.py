@@ -23,8 +23,12 @@ def labels_in(choice, cell):
     """
     if choice["kind"] not in SETS:
         return [cell]
-    names = (name.strip() for name in cell.split(choice["separator"]))
-    return [name for name in names if name]
+    return names_in(cell, choice["separator"])
+
+
+def names_in(cell, separator):
+    """The names in a cell that may hold several, a list of str; [] of an empty one."""
+    return list(filter(None, map(str.strip, cell.split(separator))))
 
 
 def fault(choice, cell):
@@ -46,9 +50,19 @@ def is_number(cell):
         return False
 
 
-def labels_of(choice, cells):
-    """All labels that some cells name, a set of str; empty ones name none."""
-    return {label for cell in cells for label in labels_in(choice, cell) if cell}
+def known(choices, frame):
+    """The labels that rows name, {target: set of str}; an empty cell names none.
+
+    Args:
+        choices: {target: its dict in `data.targets`}.
+        frame: one row each, targets as columns.
+    """
+    return {
+        name: {
+            label for cell in frame[name] for label in labels_in(choice, cell) if cell
+        }
+        for name, choice in choices.items()
+    }
 
 
 def unseen(frame, choices, known):

@@ -177,7 +177,8 @@ def _load(application, size, weights):
 def _from_model(make, shape, path):
     """A backbone with the weights of its like in a saved model, of any picture size."""
     backbone = make(include_top=False, weights=None, input_shape=shape)
-    found = list(_inside(keras.saving.load_model(path, compile=False), backbone.name))
+    network = keras.saving.load_model(path, compile=False)
+    found = [each for each in pretrained.within(network) if each.name == backbone.name]
     if not found:
         raise ValueError(
             f"the model `{path}` has no {backbone.name} in it. Name one that was "
@@ -185,11 +186,3 @@ def _from_model(make, shape, path):
         )
     backbone.set_weights(found[0].get_weights())
     return backbone
-
-
-def _inside(network, name):
-    """Models of a name within a model, at any depth."""
-    for layer in pretrained.inner_models(network):
-        if layer.name == name:
-            yield layer
-        yield from _inside(layer, name)

@@ -76,6 +76,13 @@ def inner_models(network):
     return [layer for layer in network.layers if isinstance(layer, keras.Model)]
 
 
+def within(network):
+    """Models within a model, at any depth."""
+    for inner in inner_models(network):
+        yield inner
+        yield from within(inner)
+
+
 def owner(part):
     """The input after which a model of a branch is named: `text` of `text_rest`."""
     return part.name.rpartition("_")[0]

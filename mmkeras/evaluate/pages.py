@@ -49,7 +49,7 @@ def _draw(run, there, metrics):
     judged = metrics[split]
     for name, task in run.tasks.items():
         several = len(run.tasks) > 1
-        scores = _of_target(judged, name if several else "")
+        scores = telling.of_target(judged, name if several else "")
         if "confusion" in scores:
             path = there.figures / f"confusion_{name}.png"
             plots.confusion(path, scores["confusion"], task.labels)
@@ -69,16 +69,6 @@ def _draw(run, there, metrics):
             score = key.rpartition(".")[2]
             label = f"{split} {telling.title(score)}"
             plots.baselines(path, bars, label, score not in telling.PLAIN)
-
-
-def _of_target(judged, target):
-    """The scores of one target, without its name."""
-    prefix = f"{target}." if target else ""
-    return {
-        key.removeprefix(prefix): value
-        for key, value in judged.items()
-        if key.startswith(prefix)
-    }
 
 
 def _read_history(path):
@@ -135,7 +125,7 @@ def _score_table(table):
 def _class_tables(run, judged):
     tables = ""
     for name in run.tasks:
-        scores = _of_target(judged, name if len(run.tasks) > 1 else "")
+        scores = telling.of_target(judged, name if len(run.tasks) > 1 else "")
         if "per_class" in scores:
             tables += _class_table(name, scores["per_class"])
     return tables

@@ -17,6 +17,16 @@ def headlines(metrics):
     return found
 
 
+def of_target(judged, target):
+    """The scores of one target, "" of a single one, without its name."""
+    prefix = f"{target}." if target else ""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in judged.items()
+        if key.startswith(prefix)
+    }
+
+
 def verdict(metrics):
     """One sentence: is the fusion better than the best single modality?
 
@@ -100,15 +110,15 @@ def tables(split, judged):
 
 
 def _table(split, judged, target):
-    prefix = f"{target}." if target else ""
-    keys = [key for key in headline(judged) if key.rpartition(".")[0] == target]
-    names = [key.removeprefix(prefix).replace("_", " ") for key in keys]
+    keys = list(headline(of_target(judged, target)))
+    names = [key.replace("_", " ") for key in keys]
     told = f"{split}, {judged['rows']} rows" + (f", {target}" if target else "")
     lines = [[told, *names]]
     for name, scores in {"": judged, **judged.get("baselines", {})}.items():
         model = {"": "fusion", LATE: "late fusion"}.get(name, f"{name} alone")
         if "baselines" not in judged:
             model = "model"
-        cells = (f"{scores[key]:.4f}" if key in scores else "" for key in keys)
+        own = of_target(scores, target)
+        cells = (f"{own[key]:.4f}" if key in own else "" for key in keys)
         lines.append([model, *cells])
     return lines

@@ -1,5 +1,6 @@
 """The page at `/`: a form of the model's inputs, and bars of its answer."""
 
+import html
 import json
 import string
 from pathlib import Path
@@ -29,8 +30,4 @@ def render(versions):
     # `<` would end the script's element.
     text = json.dumps(told, ensure_ascii=False).replace("<", "\\u003c")
     page = string.Template(TEMPLATE.read_text("utf-8"))
-    return page.substitute(name=_escaped(versions.name), model=text)
-
-
-def _escaped(text):
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return page.substitute(name=html.escape(versions.name, quote=False), model=text)

@@ -9,9 +9,9 @@ A task has
 - `judged_on` and `choose(judged)`: the splits whose outputs decide on thresholds after
   training, and the decision, for `decisions.json`;
 - `decode(outputs)` and `serve(outputs)`: the answers, in Python and in the served
-  graph; `answers` is the name under which the output itself is served;
-- `scores(truth, outputs)`: numbers first; `headline` is the one that fusion is judged
-  by, the higher the better; `can_average`: whether the mean of several models' outputs
+  graph;
+- `scores(truth, outputs)`: the first one is what fusion is judged by, the higher the
+  better; `can_average`: whether the mean of several models' outputs
   has a meaning; `takes_empty`: whether an empty cell is an answer.
 """
 

@@ -8,6 +8,18 @@ import numpy as np
 from mmkeras.families import Fraction, nearest
 
 
+def in_order(values):
+    """Distinct texts, numbers in their order, words in the alphabet's.
+
+    >>> in_order(["10", "9", "10"])
+    ['9', '10']
+    """
+    distinct = sorted(set(values))
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", value) for value in distinct):
+        return sorted(distinct, key=float)
+    return distinct
+
+
 class Classification:
     """One of several classes.
 
@@ -26,8 +38,7 @@ class Classification:
         ValueError: fewer than two labels, or `outside` is none of them.
     """
 
-    headline = "accuracy"
-    answers = "probabilities"
+    labels_of = staticmethod(in_order)
     can_average = True
     takes_empty = False
 
@@ -54,11 +65,6 @@ class Classification:
         self.label_smoothing = label_smoothing
         self.threshold = (decision or {}).get("threshold", 0.0)
         self.judged_on = () if outside is None else ("valid",)
-
-    @staticmethod
-    def labels_of(values):
-        """The distinct labels, see `in_order`."""
-        return in_order(values)
 
     def target(self, values):
         """Texts of labels -> one-hot rows, (rows, classes) float32.
@@ -200,18 +206,6 @@ class Classification:
         right = true == called
         shares = {"inside_accuracy": right[~outside], "outside_recall": right[outside]}
         return {key: float(rows.mean()) for key, rows in shares.items() if len(rows)}
-
-
-def in_order(values):
-    """Distinct texts, numbers in their order, words in the alphabet's.
-
-    >>> in_order(["10", "9", "10"])
-    ['9', '10']
-    """
-    distinct = sorted(set(values))
-    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", value) for value in distinct):
-        return sorted(distinct, key=float)
-    return distinct
 
 
 def _renormalised(probabilities):

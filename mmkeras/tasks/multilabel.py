@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from mmkeras.targets import names_in
 from mmkeras.tasks.classification import in_order
 
 
@@ -19,8 +20,7 @@ class Multilabel:
         ValueError: no label.
     """
 
-    headline = "macro_f1"
-    answers = "probabilities"
+    labels_of = staticmethod(in_order)
     judged_on = ("valid",)
     can_average = True
     takes_empty = True  # a row that has none of the labels
@@ -34,11 +34,6 @@ class Multilabel:
             [chosen.get(label, 0.5) for label in self.labels], "float32"
         )
 
-    @staticmethod
-    def labels_of(values):
-        """The distinct labels, see `classification.in_order`."""
-        return in_order(values)
-
     def target(self, values):
         """Texts of labels -> (rows, labels) float32 of zeros and ones.
 
@@ -48,7 +43,7 @@ class Multilabel:
         index = {label: position for position, label in enumerate(self.labels)}
         rows = np.zeros((len(values), len(self.labels)), "float32")
         for row, value in enumerate(values):
-            for label in filter(None, map(str.strip, value.split(self.separator))):
+            for label in names_in(value, self.separator):
                 rows[row, index[label]] = 1
         return rows
 

@@ -17,8 +17,6 @@ class Regression:
             (Huber 1964, doi 10.1214/aoms/1177703732).
     """
 
-    headline = "r2"
-    answers = "value"
     judged_on = ()
     can_average = True
     takes_empty = False

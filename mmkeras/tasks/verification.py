@@ -30,8 +30,7 @@ class Verification:
         ValueError: fewer than two identities.
     """
 
-    headline = "roc_auc"
-    answers = "embedding"
+    labels_of = staticmethod(in_order)
     judged_on = ("train", "valid")
     takes_empty = False
     can_average = False  # of two models' embeddings no mean has a meaning
@@ -55,11 +54,6 @@ class Verification:
         self.enrolled = np.array(
             [enrolled.get(label, nobody) for label in self.labels], "float32"
         )
-
-    @staticmethod
-    def labels_of(values):
-        """The distinct identities, see `classification.in_order`."""
-        return in_order(values)
 
     def target(self, values):
         """Identities -> (rows, 1) float32 numbers, those not trained on above all."""

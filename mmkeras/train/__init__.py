@@ -105,6 +105,8 @@ def _save(network, file, store):
 
 def _decide(made, prepared):
     """Thresholds and the like, chosen on rows that are decoded already."""
+    if not any(task.judged_on for task in prepared.tasks.values()):
+        return  # before a model is loaded for it
     alone = {name: made.baseline(name) for name in prepared.decoders}
     models = {name: network for name, network in alone.items() if network}
     splits = {

@@ -77,10 +77,7 @@ def _fit_phase(recipe, prepared, network, phase, logs, store):
     fitted, rows = _on_features(recipe, prepared, network, phase.title)
     names = [name for name in recipe.data.inputs if f"{name}_present" in fitted.input]
     kinds = {name: recipe.data.inputs[name]["kind"] for name in names}
-    counts = {
-        split: len(next(iter(each.values())))
-        for split, each in prepared.targets.items()
-    }
+    counts = prepared.counts
     steps = -(-counts["train"] // options.batch_size)
     batches = functools.partial(
         dataset.shuffled,
@@ -183,11 +180,7 @@ def _on_features(recipe, prepared, network, title):
         for name, backbone in backbones.items()
         if not backbone.trainable_weights and name not in changed
     }
-    limit = recipe.data.features_mb
-    counts = {
-        split: len(next(iter(each.values())))
-        for split, each in prepared.targets.items()
-    }
+    limit, counts = recipe.data.features_mb, prepared.counts
     row = sum(
         features.row_bytes(features.feature_specs(each)) for each in frozen.values()
     )

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmkeras.branches import pretrained
 from mmkeras.manifest import ManifestError
 from mmkeras.train import blending
 from mmkeras.train.checkpoints import State
@@ -170,18 +171,16 @@ def reseed(model, seed, epoch):
     """Sets every seed generator of a model (dropout, noise) from (seed, epoch)."""
     states = [each for each in model.variables if each.name == "seed_generator_state"]
     # Backbones last: whether they run or their features are read must not shift others.
-    live = {id(each) for backbone in _backbones(model) for each in backbone.variables}
+    live = {
+        id(variable)
+        for inner in pretrained.within(model)
+        if inner.name.endswith("_backbone")
+        for variable in inner.variables
+    }
     states.sort(key=lambda state: id(state) in live)
     drawn = np.random.default_rng((seed, epoch)).integers(2**31, size=len(states))
     for state, number in zip(states, drawn, strict=True):
         state.assign([int(number), 0])
-
-
-def _backbones(network):
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            own = layer.name.endswith("_backbone")
-            yield from [layer] if own else _backbones(layer)
 
 
 def _early_stopping(beside):

@@ -29,6 +29,14 @@ class Prepared:
     targets: dict
     weights: dict | None = None
 
+    @property
+    def counts(self):
+        """How many rows there are, {split: int}."""
+        return {
+            split: len(next(iter(each.values())))
+            for split, each in self.targets.items()
+        }
+
     def taught(self, split):
         """What `dataset` takes as targets: those of a split, with weights if any."""
         if self.weights is None:
@@ -92,10 +100,7 @@ def _unlearnable(rows):
     train = rows.split("train").frame
     if train.empty:
         return {}
-    known = {
-        name: targets.labels_of(choice, train[name])
-        for name, choice in rows.targets.items()
-    }
+    known = targets.known(rows.targets, train)
     return {
         line: (name, f"{what} is on no usable row of the train split")
         for line, (name, what) in targets.unseen(rows.frame, rows.targets, known)

@@ -39,13 +39,13 @@ def run(options, extra):
     served = server.metadata()["signatures"]["serving_default"]["inputs"]
     labels, inputs = _told(options.export)
     inputs = inputs or {name.removesuffix("_bytes"): [name] for name in sorted(served)}
-    answers = server.predict(predict._one_row(extra, inputs))
+    answers = server.predict(predict.one_row(extra, inputs))
     if not options.export:
         answers.pop("present", None)  # in the order of the recipe, which is not known
         labels = _numbered(answers)
     arrays = {key: _array(values) for key, values in answers.items()}
-    row = predict._row(arrays, 0, "", labels, inputs)
-    return verbs.Answer(row, predict._text(row))
+    row = predict.told(arrays, 0, "", labels, inputs)
+    return verbs.Answer(row, predict.shown(row))
 
 
 def _told(folder):

@@ -36,15 +36,12 @@ def run(options, extra):
 
     trained = run.open_folder(options.run_folder)
     chosen = {"target": options.target, "label": options.label}
-    try:
-        if options.row is not None:
-            rows = run.read_rows(trained, options.manifest)
-            found = explain.row(trained, rows, options.row, **chosen)
-        else:
-            columns = predict._one_row(extra, export.inputs(trained))
-            found = explain.raw(trained, columns, **chosen)
-    except explain.NoSuchError as error:
-        raise verbs.UsageError(str(error)) from error
+    if options.row is not None:
+        rows = run.read_rows(trained, options.manifest)
+        found = explain.row(trained, rows, options.row, **chosen)
+    else:
+        columns = predict.one_row(extra, export.inputs(trained))
+        found = explain.raw(trained, columns, **chosen)
     page, picture = map(str, explain.write(trained, found))
     content = {**found.numbers(), "page": page, "picture": picture}
     return verbs.Answer(content, _text(content))

@@ -28,12 +28,12 @@ def run(options, extra):
         verbs.no_more(extra)
         ids, columns = _manifest_columns(options.manifest, source, inputs)
     else:
-        ids, columns = [""], _one_row(extra, inputs)
+        ids, columns = [""], one_row(extra, inputs)
     answers = export.answer(source, columns)
-    rows = [_row(answers, at, ids[at], labels, inputs) for at in range(len(ids))]
+    rows = [told(answers, at, ids[at], labels, inputs) for at in range(len(ids))]
     if options.manifest:
         return verbs.Answer(rows, _csv(rows))
-    return verbs.Answer(rows[0], _text(rows[0]))
+    return verbs.Answer(rows[0], shown(rows[0]))
 
 
 def _open(source):
@@ -51,7 +51,7 @@ def _is_file(name, served):
     return served == [f"{name}_bytes"]
 
 
-def _one_row(extra, inputs):
+def one_row(extra, inputs):
     """{served name: [bytes]} from `--column value` pairs."""
     known, files = {}, set()
     for name, served in inputs.items():
@@ -124,7 +124,7 @@ def _manifest_columns(path, source, inputs):
     return rows.ids, columns
 
 
-def _row(answers, at, identity, labels, inputs):
+def told(answers, at, identity, labels, inputs):
     """One row's answer: probabilities by label, presence by input."""
     row = {"id": identity} if identity else {}
     for key in sorted(answers, key=_rank):
@@ -162,7 +162,8 @@ def _missing(row):
     return " ".join(name for name, present in row["present"].items() if not present)
 
 
-def _text(row):
+def shown(row):
+    """The answer of `told` for people, a line a key."""
     lines = []
     for key, value in row.items():
         if key.endswith("probabilities"):

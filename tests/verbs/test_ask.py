@@ -1,3 +1,4 @@
+import functools
 import json
 
 import pytest
@@ -15,48 +16,29 @@ def served(exported, tmp_path_factory):
 
 
 @pytest.fixture
-def ask(capsys):
+def ask(call):
     """`mmkeras ask ...`: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = cli.main(["ask", *map(str, arguments)])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def row(rows):
-    """A test row with all three inputs: {name: cell}."""
-    test = rows.split("test")
-    for at in range(len(test)):
-        found = {name: test.cells(name)[at] for name in test.inputs}
-        if all(found.values()):
-            return found
-
-
-def options(row):
-    return [part for name, cell in row.items() for part in (f"--{name}", cell)]
+    return functools.partial(call, "ask")
 
 
 @pytest.mark.parametrize("transport", ["url", "grpc_url"])
 def test_a_server_answers_as_predict_does(
-    ask, served, exported, row, capsys, transport
+    ask, call, served, exported, options, transport
 ):
     url = f"{getattr(served, transport)}/v1/models/pets"
-    told = [*options(row), "--json"]
+    told = [*options, "--json"]
     code, out, _ = ask(url, "--export", exported[0].parent, *told)
-    assert cli.main(["predict", str(exported[0]), *told]) == code == 0
-    answer, expected = json.loads(out), json.loads(capsys.readouterr().out)
+    right, wanted, _ = call("predict", exported[0], *told)
+    assert right == code == 0
+    answer, expected = json.loads(out), json.loads(wanted)
     assert list(answer) == list(expected)
     for name in ("label", "present", "error"):
         assert answer[name] == expected[name]
     assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
 
 
-def test_without_the_export_classes_are_told_by_number(ask, served, row):
-    code, out, _ = ask(served.url, "--model", "pets", *options(row))
+def test_without_the_export_classes_are_told_by_number(ask, served, options):
+    code, out, _ = ask(served.url, "--model", "pets", *options)
     lines = dict(line.split(None, 1) for line in out.splitlines())
     assert code == 0 and list(lines) == ["label", "probability", "probabilities"]
     assert lines["probabilities"].startswith(f"#{lines['label']} ")

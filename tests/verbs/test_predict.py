@@ -1,4 +1,5 @@
 import csv
+import functools
 import io
 import json
 
@@ -8,35 +9,15 @@ from mmkeras import cli
 
 
 @pytest.fixture
-def ask(capsys):
+def ask(call):
     """`mmkeras predict ...`: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = cli.main(["predict", *map(str, arguments)])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
+    return functools.partial(call, "predict")
 
 
-@pytest.fixture(scope="session")
-def row(rows):
-    """A test row with all three inputs: {name: cell}."""
-    test = rows.split("test")
-    for at in range(len(test)):
-        found = {name: test.cells(name)[at] for name in test.inputs}
-        if all(found.values()):
-            return found
-
-
-def options(row):
-    return [part for name, cell in row.items() for part in (f"--{name}", cell)]
-
-
-def test_run_and_export_give_the_same_answer(ask, trained, exported, row):
+def test_run_and_export_give_the_same_answer(ask, trained, exported, options):
     answers = []
     for source in (trained.folder, exported[0], exported[0].parent):
-        code, out, _ = ask(source, *options(row), "--json")
+        code, out, _ = ask(source, *options, "--json")
         assert code == 0
         answers.append(json.loads(out))
     first = answers[0]
