@@ -19,6 +19,7 @@ VERBS = {
     "check": "opens every file of a manifest; every row accounted for",
     "show": "prints the model of a recipe or run: parts, shapes, parameters",
     "train": "trains a recipe and judges the run",
+    "tune": "tries values of a recipe's keys, trains the best",
     "evaluate": "judges a run on a split, or on another manifest",
     "export": "writes a SavedModel that answers raw bytes, proved equal to the run",
     "predict": "answers one raw row, or all rows of a manifest",
@@ -44,6 +45,7 @@ EXIT_CODES = {
     "Terminated": TERMINATED,
     "KeyboardInterrupt": INTERRUPTED,
     "ServerError": FAILED,
+    "TrialError": FAILED,
 }
 
 

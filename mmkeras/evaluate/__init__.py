@@ -5,11 +5,12 @@ from pathlib import Path
 from mmkeras import manifest
 from mmkeras.evaluate import pages
 from mmkeras.evaluate.judging import decide, judge, judged, predict, readable
-from mmkeras.evaluate.telling import plain, tables, verdict
+from mmkeras.evaluate.telling import headlines, plain, tables, verdict
 from mmkeras.run import Run
 
 __all__ = [
     "decide",
+    "headlines",
     "judge",
     "place",
     "plain",

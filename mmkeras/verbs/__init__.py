@@ -5,12 +5,15 @@ imports what it needs, does the work and gives an `Answer`; `extra` are the argu
 the parser did not know.
 """
 
+import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 import textwrap
+import threading
 from typing import NamedTuple
 
 # What TensorFlow says at every start on a machine without a GPU.
@@ -21,6 +24,10 @@ BANNERS = re.compile(
 
 class UsageError(ValueError):
     """Arguments that make no sense together; the message says what would."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as clusters send it before they kill."""
 
 
 class Answer(NamedTuple):
@@ -111,6 +118,23 @@ def wrapped(text, indent=""):
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+@contextlib.contextmanager
+def terminated():
+    """Makes SIGTERM an exception, so that it is told and nothing is left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+
+    def stop(number, frame):
+        raise Terminated("ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def quiet():

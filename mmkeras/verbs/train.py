@@ -1,16 +1,9 @@
 """Trains a recipe and judges the run on its valid and test rows."""
 
-import contextlib
 import shlex
-import signal
-import threading
 from pathlib import Path
 
 from mmkeras import verbs
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came, as clusters send it before they kill."""
 
 
 def arguments(parser):
@@ -35,7 +28,7 @@ def arguments(parser):
 def run(options, extra):
     """Fits and judges."""
     verbs.no_more(extra)
-    with _terminated():
+    with verbs.terminated():
         return _run(options)
 
 
@@ -66,20 +59,3 @@ def _again(options, folder):
     words = ["mmkeras", "train", options.recipe, "--run", str(folder), "--resume"]
     words += [word for change in options.set for word in ("--set", change)]
     return shlex.join(words + ["--quick"] * options.quick)
-
-
-@contextlib.contextmanager
-def _terminated():
-    """Makes SIGTERM an exception, so that it is told and nothing is left half done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-
-    def stop(number, frame):
-        raise Terminated("ended by SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
