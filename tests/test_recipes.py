@@ -26,8 +26,8 @@ def lessons(tmp_path_factory):
     return {"total": unique, "label": plain, "properties": plain}
 
 
-# All of them take minutes; these two are tried each time.
-OFTEN = ("regression", "intents")
+# All of them take minutes; this one is tried each time.
+OFTEN = ("intents",)
 TRIED = [
     pytest.param(
         path, marks=() if path.stem in OFTEN else pytest.mark.slow, id=path.stem

@@ -173,6 +173,7 @@ def test_stopped_when_patience_had_ended_it_fits_no_further(
     require_same(tmp_path / "run", expected)
 
 
+@pytest.mark.slow
 def test_blending_goes_on_with_the_losses_it_began_with(texts, tmp_path, monkeypatch):
     blended = [*TWO, "train.balance=blending", "train.baselines=false"]
     fit(texts, tmp_path / "whole", *blended)

@@ -433,6 +433,7 @@ def test_each_input_alone_was_trained(trained):
         np.testing.assert_allclose(ops.sum(out, axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_served_equals_trained(trained, tmp_path):
     _, made, rows = trained
     opened = runs.open_folder(made.folder)
