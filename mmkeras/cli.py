@@ -16,6 +16,7 @@ from mmkeras import __version__
 VERBS = {
     "quickstart": "the whole main job on the embedded digits",
     "digits": "writes the embedded data set",
+    "new": "writes a first recipe for rows of your own",
     "check": "opens every file of a manifest; every row accounted for",
     "show": "prints the model of a recipe or run: parts, shapes, parameters",
     "train": "trains a recipe and judges the run",
@@ -45,6 +46,8 @@ EXIT_CODES = {
     "Terminated": TERMINATED,
     "KeyboardInterrupt": INTERRUPTED,
     "ServerError": FAILED,
+    "GuessError": REFUSED,
+    "FolderError": REFUSED,
     "TrialError": FAILED,
 }
 

@@ -93,7 +93,7 @@ def test_no_arguments_show_the_help_and_are_a_usage_error(capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["chek"], "no verb `chek`. Verbs: quickstart, digits, check, "),
+        (["chek"], "no verb `chek`. Verbs: quickstart, digits, new, check, "),
         (["chek"], "(did you mean `check`?)"),
         (["zzz"], "no verb `zzz`. Verbs: "),
         (["--jsn"], "mmkeras: error: "),

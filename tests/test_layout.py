@@ -30,6 +30,7 @@ LEVELS = {
     "fusion": 1,
     "config": 2,
     "space": 3,
+    "starter": 3,
     "dataset": 2,
     "tasks": 2,
     "run": 3,

@@ -1,0 +1,188 @@
+"""A first recipe for rows of one's own: a folder with recipe, README and table."""
+
+import json
+import string
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from mmkeras import config
+from mmkeras.starter import gather, guess
+from mmkeras.starter.gather import FolderError
+from mmkeras.starter.guess import GuessError
+
+__all__ = ["FolderError", "GuessError", "write"]
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+# Rows to be replaced; texts alone, so that they are a manifest that passes the check.
+EXAMPLES = [
+    {"id": f"row-{at:03}", "text": text, "label": label, "split": split}
+    for at, (text, label, split) in enumerate(
+        [
+            ("a text, in any language", "cat", "train"),
+            ("写中文也可以", "dog", "train"),
+            ("it purrs", "cat", "valid"),
+            ("it barks", "dog", "valid"),
+            ("it purrs and meows", "cat", "test"),
+            ("它在叫", "dog", "test"),
+        ]
+    )
+]
+COLUMNS = ["id", "text", "image", "audio", "label", "split"]
+# What those rows are, said and not guessed: their pictures and sounds are yet to come.
+TEMPLATE = guess.Guess(
+    inputs={
+        "text": {"kind": "text", "length": 32},
+        "image": {"kind": "image", "size": 96},
+        "audio": {"kind": "audio", "rate_hz": 16000, "clip_seconds": 2.0},
+    },
+    targets={"label": {"kind": "classification"}},
+    told={
+        "id": "a name of the row, told where something is wrong with it",
+        "text": "the text itself",
+        "image": "path of a picture, as images/001.jpg",
+        "audio": "path of a sound, as sounds/001.wav",
+        "label": "the answer",
+        "split": "train, valid or test; without this column the rows are split for you",
+    },
+)
+BRANCHES = {
+    "text": ("lstm", "or transformer, bag, gru; kerashub: a pretrained BERT"),
+    "image": ("cnn", "or vgg16, resnet50, mobilenet with ImageNet's weights, frozen"),
+    "audio": ("cnn", "or gru, conformer; features: log_mel or mfcc"),
+    "tabular": ("tokens", "or transformer"),
+}
+AUGMENT = {
+    "image": "  image_shift: 0.05  # of the side; see also image_zoom, image_flip",
+    "audio": "  audio_snr_db: 10  # white noise, 10 to 40 dB below the sound",
+    "text": "  word_dropout: 0.1  # chance that a word is hidden",
+}
+
+
+def write(name, source=None, *, target=None, separator=","):
+    """Writes a starter project.
+
+    Args:
+        name: of the project, its folder and its recipe; letters, digits, `_`, `.`, `-`.
+        source: a CSV whose columns are looked at; or a folder of files in folders
+            named after their label, of which `manifest.csv` is made in it; None: a
+            table of six rows to be replaced.
+        target: the CSV's column of the answer; None: by its name.
+        separator: of the CSV's cells.
+
+    Returns:
+        (path of the recipe, path of the manifest, the `guess.Guess`).
+
+    Raises:
+        FileExistsError: the folder holds something, or the folder of files a manifest.
+        FileNotFoundError: no such source.
+        GuessError, FolderError: nothing can be made of the source.
+        RecipeError: a name that a recipe cannot bear, or that a column cannot.
+    """
+    folder = Path(name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already: choose another name")
+    columns, made, table = _rows(folder, source)
+    if made is None:
+        frame = _read(table, separator)
+        found = guess.columns(frame, table.parent, target)
+    else:
+        frame = pd.DataFrame(made, columns=columns).fillna("")
+        found = guess.columns(frame, table.parent, target) if source else TEMPLATE
+    text = _recipe(folder.name, table, found, separator)
+    config.parse(yaml.safe_load(text), source=f"the columns of {table.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    if made is not None:
+        gather.write(table, columns, made)
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    page = _page(folder.name, recipe, table, frame, found)
+    (folder / "README.md").write_text(page, encoding="utf-8")
+    return recipe, table, found
+
+
+def _rows(folder, source):
+    """(columns, rows to write or None, path of the table)."""
+    if source is None:
+        return COLUMNS, EXAMPLES, folder / "manifest.csv"
+    source = Path(source)
+    if source.suffix.lower() in (".csv", ".tsv") and not source.is_dir():
+        return None, None, source
+    columns, made = gather.rows(source)
+    table = source / "manifest.csv"
+    if table.exists():
+        raise FileExistsError(
+            f"{table} is there already: mmkeras new NAME --from {table}"
+        )
+    return columns, made, table
+
+
+def _read(table, separator):
+    """A CSV's cells as text."""
+    options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    if not table.is_file():
+        raise FileNotFoundError(f"no file {table}")
+    try:
+        return pd.read_csv(table, sep=separator, **options)
+    except (
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
+        raise GuessError(
+            f"{table} cannot be read as UTF-8 with `{separator}` between cells: {error}"
+        ) from None
+
+
+def _recipe(name, table, found, separator):
+    """The recipe's YAML, with what was guessed and why."""
+    kinds = [choice["kind"] for choice in found.inputs.values()]
+    extra = [] if separator == "," else [f"  separator: {json.dumps(separator)}"]
+    fill = {
+        "title": f"{name}: {', '.join(found.inputs)} -> {', '.join(found.targets)}.",
+        "name": name,
+        "manifest": json.dumps(str(table), ensure_ascii=False),
+        "inputs": _lines(found.inputs, found.told),
+        "targets": _lines(found.targets, found.told),
+        "extra": "\n".join(extra),
+        "branches": "\n".join(
+            f"  {key}: {{kind: {BRANCHES[choice['kind']][0]}}}"
+            f"  # {BRANCHES[choice['kind']][1]}"
+            for key, choice in found.inputs.items()
+        ),
+        "augment": "\n".join(
+            [AUGMENT[kind] for kind in dict.fromkeys(kinds) if kind in AUGMENT]
+            + ["  modality_dropout: 0.1  # chance that an input is hidden from a row"]
+            * (len(kinds) > 1)
+        )
+        or "  {}",
+    }
+    text = string.Template((TEMPLATES / "starter.yaml").read_text("utf-8"))
+    return text.substitute(fill).replace("\n\nbranches", "\nbranches")
+
+
+def _lines(choices, told):
+    """A line of YAML a column, its reason behind."""
+    lines = []
+    for key, choice in choices.items():
+        text = yaml.safe_dump(
+            choice, default_flow_style=True, sort_keys=False, width=999
+        )
+        why = f"  # {told[key]}" if key in told else ""
+        lines.append(f"    {key}: {text.strip()}{why}")
+    return "\n".join(lines)
+
+
+def _page(name, recipe, table, frame, found):
+    rows = f"{len(frame)} rows in `{table}`."
+    if found is TEMPLATE:
+        rows += " They are examples: put your own in their place."
+    fill = {
+        "name": name,
+        "rows": rows,
+        "recipe": recipe,
+        "columns": "\n".join(f"| `{key}` | {why} |" for key, why in found.told.items()),
+    }
+    text = (TEMPLATES / "starter.md").read_text("utf-8")
+    return string.Template(text).substitute(fill)

@@ -1,0 +1,183 @@
+"""What the columns of a CSV hold, by their cells. Guesses, told as such."""
+
+import re
+import statistics
+import wave
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from mmkeras import splits, targets
+
+IMAGE = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+AUDIO = (".wav",)
+# Files of which the sizes are read.
+LOOKED = 200
+# Of pictures, pixels: what a network trained from nothing reads at leisure.
+SIDES = (32, 64, 96)
+# Columns that name the answer, the likeliest first.
+ANSWERS = ("label", "target", "class", "category", "answer", "intent", "y")
+SPLIT_NAMES = {*splits.SPLITS, *splits.ALIASES}
+SEPARATORS = ("|", ";")
+# Up to so many different values a column of words is a category, if each comes often.
+CATEGORIES = 50
+OFTEN = 5
+# More different numbers than that are no classes.
+CLASSES = 30
+TABLE = "table"
+
+
+class GuessError(ValueError):
+    """Columns of which nothing can be made; the message says what to do."""
+
+
+class Guess(NamedTuple):
+    """A recipe's `data`, guessed.
+
+    Attributes:
+        inputs: {input: its dict in `data.inputs`}.
+        targets: {target: its dict in `data.targets`}.
+        told: {column: what it is taken for, one phrase}.
+    """
+
+    inputs: dict
+    targets: dict
+    told: dict
+
+
+def columns(frame, folder, target=None):
+    """Guesses a recipe's inputs and target.
+
+    Args:
+        frame: the rows as text, a `pandas.DataFrame` of str, "" where empty.
+        folder: of the CSV, from which paths are looked up.
+        target: the column of the answer; None: by its name.
+
+    Returns:
+        A `Guess`.
+
+    Raises:
+        GuessError: no column of the answer, a name that no tensor can bear, or nothing
+            to learn from.
+    """
+    filled = {name: _filled(frame[name]) for name in frame.columns}
+    filled = {name: cells for name, cells in filled.items() if cells}
+    answer = _answer(filled, target)
+    choice, why = _task(filled[answer])
+    told, inputs, table = {}, {}, {"numbers": [], "categories": []}
+    for name, cells in filled.items():
+        if name == answer:
+            told[name] = why
+            continue
+        kind, decode, told[name] = _kind(name, cells, len(frame), Path(folder))
+        if kind == "input":
+            inputs[name] = decode
+        elif kind in table:
+            table[kind].append(name)
+    if any(table.values()):
+        inputs[TABLE] = {"kind": "tabular", **{k: v for k, v in table.items() if v}}
+    if not inputs:
+        raise GuessError(
+            "no column holds texts, paths of pictures or sounds, or numbers"
+        )
+    return Guess(inputs, {answer: choice}, told)
+
+
+def _filled(column):
+    return [cell for cell in column.str.strip() if cell]
+
+
+def _answer(filled, target):
+    """The column of the answer."""
+    answer = target or next((name for name in ANSWERS if name in filled), None)
+    if answer in filled:
+        return answer
+    what = f"no column `{target}`" if target else "no column is called label"
+    raise GuessError(
+        f"{what}: name the one that holds the answer, --target COLUMN. Columns with "
+        f"cells: {', '.join(filled)}"
+    )
+
+
+def _kind(name, cells, rows, folder):
+    """(kind, the input's dict or None, what it is taken for)."""
+    distinct = set(cells)
+    if name == "id" or (name.endswith("_id") and len(distinct) == rows):
+        return "left out", None, "a name of the row; not learned from"
+    if name == "split" or {cell.lower() for cell in distinct} <= SPLIT_NAMES:
+        return "left out", None, "which rows train, validate and test"
+    for endings, decode in ((IMAGE, _image), (AUDIO, _audio)):
+        if all(cell.lower().endswith(endings) for cell in distinct):
+            return "input", *decode(cells, folder)
+    if all(map(targets.is_number, distinct)):
+        return "numbers", None, "a number, a column of the table"
+    if len(distinct) <= CATEGORIES and rows >= OFTEN * len(distinct):
+        return (
+            "categories",
+            None,
+            f"one of {len(distinct)} words, a column of the table",
+        )
+    words = sorted(map(_words, cells))
+    most = words[int(0.95 * (len(words) - 1))]
+    length = next(size for size in (8, 16, 32, 64, 128, 256) if size >= min(most, 256))
+    why = f"text; 95 % of the rows have at most {most} words"
+    return "input", {"kind": "text", "length": length}, why
+
+
+def _words(text):
+    """About as many tokens as the model sees: words, and each Chinese character."""
+    return len(re.findall(r"[\u3400-\u9fff\u3040-\u30ff]|[^\W_]+|[^\w\s]", text))
+
+
+def _image(cells, folder):
+    """As large as most of the first pictures, in steps, at most `SIDES[-1]`."""
+    sides = sorted(filter(None, (_side(folder / cell) for cell in cells[:LOOKED])))
+    side, why = SIDES[-1], f"paths of pictures, {len(cells)} rows"
+    if sides:
+        middle = statistics.median_low(sides)
+        side = next((each for each in SIDES if each >= middle), side)
+        why += f", {middle} pixels a side in the middle"
+    return {"kind": "image", "size": side}, why
+
+
+def _side(path):
+    """The shorter side of a picture, pixels; None of what `mmkeras check` refuses."""
+    try:
+        with Image.open(path) as picture:
+            return min(picture.size)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _audio(cells, folder):
+    """A clip as long as nine tenths of the first sounds."""
+    lengths = sorted(filter(None, (_seconds(folder / cell) for cell in cells[:LOOKED])))
+    clip, why = 2.0, f"paths of sounds, {len(cells)} rows"
+    if lengths:
+        longest = lengths[int(0.9 * (len(lengths) - 1))]
+        clip = min(30.0, max(0.25, -(-longest // 0.25) * 0.25))
+        why += f", {statistics.median(lengths):.2g} s in the middle"
+    return {"kind": "audio", "rate_hz": 16000, "clip_seconds": clip}, why
+
+
+def _seconds(path):
+    """Length of a PCM WAV; None of any other file, which `mmkeras check` judges."""
+    try:
+        with wave.open(str(path)) as sound:
+            return sound.getnframes() / sound.getframerate()
+    except (OSError, EOFError, wave.Error, ZeroDivisionError):
+        return None
+
+
+def _task(cells):
+    """(the target's dict, what it is taken for)."""
+    distinct = set(cells)
+    if len(distinct) > CLASSES and all(map(targets.is_number, distinct)):
+        return {"kind": "regression"}, "the answer: a number"
+    for separator in SEPARATORS:
+        single = {one for cell in cells for one in targets.names_in(cell, separator)}
+        if any(separator in cell for cell in cells) and len(single) < len(distinct):
+            why = f"the answer: any of {len(single)} labels, {separator} between them"
+            return {"kind": "multilabel", "separator": separator}, why
+    return {"kind": "classification"}, f"the answer: one of {len(distinct)} labels"
