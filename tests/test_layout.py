@@ -32,6 +32,7 @@ LEVELS = {
     "space": 3,
     "starter": 3,
     "dataset": 2,
+    "doctor": 3,
     "tasks": 2,
     "run": 3,
     "model": 3,
@@ -55,6 +56,7 @@ MAY_IMPORT_TENSORFLOW = {
     "proof",
     "serving",
     "explain",
+    "doctor/opening.py",  # `check` of texts alone answers without
     "branches/hub.py",  # a SavedModel of TF Hub as a layer
     "tasks",  # only `serve`, which puts labels into the served graph
 }

@@ -59,8 +59,9 @@ def read(raw):
     Returns:
         Dict of scalars: `format` int32 (index into FORMATS, 0 unknown), `depth` int64
         (bits a channel of a PNG, bits a pixel of a BMP, else 0), `palette` int64 (where
-        a BMP's begins, bytes), `fault` string, "" where none. The size of a JPEG
-        stands behind any number of segments: `jpeg_fault` looks for it.
+        a BMP's begins, bytes), `width` and `height` int64 (stored pixels, 0 of a JPEG),
+        `fault` string, "" where none. The size of a JPEG stands behind any number of
+        segments: `jpeg_fault` looks at it.
     """
     head = binary.window(raw, 0, _HEAD_BYTES)
     found = binary.matches(head, _MAGICS)
@@ -82,7 +83,14 @@ def read(raw):
         ]
     )
     palette = 14 + has["bmp_header"]
-    return {"format": number, "depth": depth, "palette": palette, "fault": fault}
+    return {
+        "format": number,
+        "depth": depth,
+        "palette": palette,
+        "width": width,
+        "height": height,
+        "fault": fault,
+    }
 
 
 def jpeg_fault(shape):

@@ -58,8 +58,9 @@ def read(raw):
 
     Returns:
         Dict of scalars: `kind` int32 (index into KINDS), `channels`, `rate_hz`,
-        `block_bytes` (all channels at one moment), `start` (of the samples, bytes) and
-        `frames` (moments that are really there, whatever the header promises), int64;
+        `block_bytes` (all channels at one moment), `start` (of the samples, bytes),
+        `frames` (moments that are really there, whatever the header promises) and
+        `lost_bytes` (that it promises and are not there), int64;
         `fault` string, "" where none.
     """
     chunks = _scan(raw)
@@ -67,6 +68,7 @@ def read(raw):
     sub_tag = header.pop("sub_tag")
     header["tag"] = tf.where(header["tag"] == EXTENSIBLE, sub_tag, header["tag"])
     header["start"] = chunks["data_start"]
+    header["lost_bytes"] = chunks["lost_bytes"]
     matches = _matches(header)
     header["kind"] = tf.argmax(matches, output_type=tf.int32)
     header["frames"] = chunks["data_bytes"] // tf.maximum(header["block_bytes"], 1)
@@ -113,6 +115,9 @@ def _scan(raw):
         "format_start": format_start,
         "data_start": data_start,
         "data_bytes": tf.where(is_streamed, rest, tf.minimum(claimed, rest)),
+        "lost_bytes": tf.where(
+            is_streamed, tf.zeros_like(rest), tf.maximum(claimed - rest, 0)
+        ),
     }
 
 

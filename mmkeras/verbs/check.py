@@ -1,8 +1,9 @@
-"""Opens every file of a manifest, given itself or by a recipe, and reads its numbers.
+"""Opens every file of a manifest, given itself or by a recipe, and looks at every row.
 
 Every row is used or refused with its line, its column and the reason; exit code 4
-where rows were refused. A manifest alone is taken to have columns named text, image,
-audio, label, split and id for what they say.
+where rows were refused, and with --strict also where anything is odd about the others.
+A manifest alone is taken to have columns named text, image, audio, label, split and id
+for what they say.
 """
 
 from mmkeras import verbs
@@ -12,31 +13,32 @@ def arguments(parser):
     """Adds the options."""
     parser.add_argument("source", metavar="RECIPE|MANIFEST")
     verbs.set_argument(parser)
+    parser.add_argument(
+        "--html", metavar="FILE", help="writes what was found as a page"
+    )
+    parser.add_argument(
+        "--rejected", metavar="FILE", help="writes the refused rows, all cells, as CSV"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="warnings count as faults: exit code 4"
+    )
 
 
 def run(options, extra):
     """Reads the manifest, decodes every file."""
     verbs.no_more(extra)
-    from mmkeras import manifest
+    from mmkeras import doctor, manifest
+    from mmkeras.doctor import pages
 
     recipe = _recipe(options.source, options.set)
     rows = manifest.read(recipe.data, seed=recipe.train.seed)
-    rows = _open_files(recipe, rows)
-    content = {
-        "rows": rows.rows_read,
-        "used": len(rows),
-        "rejected": [
-            {
-                "line": row.line,
-                "id": row.id,
-                "column": row.column,
-                "reason": row.reason,
-            }
-            for row in rows.rejected
-        ],
-        "warnings": list(rows.warnings),
-    }
-    return verbs.Answer(content, _text(rows), 4 if rows.rejected else 0)
+    health = doctor.examine(recipe, rows)
+    if options.html:
+        pages.write(options.html, health)
+    if options.rejected:
+        health.rows.write_rejected(options.rejected)
+    bad = health.rows.rejected or (options.strict and health.warnings)
+    return verbs.Answer(pages.content(health), _text(health), 4 if bad else 0)
 
 
 def _recipe(source, overrides):
@@ -57,28 +59,11 @@ def _recipe(source, overrides):
     return config.parse({**tree, "data": tree["data"] | data}, overrides, source)
 
 
-def _open_files(recipe, rows):
-    if not len(rows) or set(rows.inputs.values()) <= {"text"}:
-        return rows  # there is nothing that a text could lack, nor TensorFlow to load
-    from mmkeras import dataset, modalities, progress
+def _text(health):
+    from mmkeras.doctor import pages
 
-    decoders = modalities.make(recipe.data.inputs, recipe.branches)
-    files = {name: each for name, each in decoders.items() if each.is_file}
-    with progress.bar("open", len(rows)) as advance:
-        _, faults = dataset.load(rows, files, cache_mb=0, progress=advance)
-    return rows.reject(dataset.faults(rows, decoders) | faults)
-
-
-def _text(rows):
-    from mmkeras.manifest import SPLITS
-
-    lines = [f"  {row}" for row in rows.rejected]
-    lines += [f"  warning: {warning}" for warning in rows.warnings]
-    counts = rows.frame[rows.split_column].value_counts()
-    splits = [f"{counts[name]} {name}" for name in SPLITS if name in counts]
-    used = f"{len(rows)} used" + (f" ({', '.join(splits)})" if splits else "")
-    lines.append(
-        f"{rows.path.name}: {rows.rows_read} rows read, {used}, "
-        f"{len(rows.rejected)} refused"
-    )
-    return "\n".join(lines)
+    rows = health.rows
+    lines = [verbs.aligned(pages.table(health)), ""]
+    lines += [f"  {row}" for row in rows.rejected]
+    lines += [f"  warning: {warning}" for warning in health.warnings]
+    return "\n".join([*lines, pages.summary(rows)])
