@@ -35,7 +35,9 @@ class _Section(BaseModel):
 class Data(_Section):
     """Where the rows are, and which column holds what."""
 
-    manifest: str = Field(description="path of the CSV, from where the command runs")
+    manifest: str = Field(
+        description="path of the CSV or Parquet file, from where the command runs"
+    )
     inputs: dict[str, Choice] = Field(
         description="column -> modality (text, image, audio, tabular) and how it is "
         "decoded; an input that lists columns reads those instead",
@@ -46,6 +48,16 @@ class Data(_Section):
     shares: tuple[Fraction, Fraction, Fraction] = Field(
         (0.8, 0.1, 0.1),
         description="train, valid, test shares where there is no split column",
+    )
+    group: str | None = Field(
+        None,
+        description="column of speaker, patient, dialogue: all its rows come into one "
+        "split where splits are drawn",
+    )
+    clean: tuple[Literal["empty", "duplicates"], ...] = Field(
+        (),
+        description="rows left out: those that lack an input, those that are there "
+        "already",
     )
     separator: str = Field(",", description="of cells, one character")
     encoding: str = Field("utf-8", description="of the CSV; a BOM is skipped")
@@ -62,6 +74,13 @@ class Data(_Section):
         description="megabytes of disk for what frozen backbones give, computed once "
         "a file; 0: nothing is kept, the backbones run in every step",
     )
+
+    @pydantic.field_validator("group")
+    @classmethod
+    def _no_target(cls, value, info):
+        if value in info.data.get("targets", ()):
+            raise ValueError("a target: each of its labels would be in one split only")
+        return value
 
     @pydantic.field_validator("separator")
     @classmethod

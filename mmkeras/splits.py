@@ -2,8 +2,10 @@
 
 import collections
 import itertools
+import warnings
 
 import numpy as np
+import pandas as pd
 
 SPLITS = ("train", "valid", "test")
 
@@ -17,7 +19,14 @@ ALIASES = {
 }
 
 
-def fill(frame, column, labels, shares, seed):
+# Parts that groups are dealt to, at most; so the finest share is a twentieth.
+MOST_FOLDS = 20
+# Above so many groups, dealing them out at random keeps the shares anyhow.
+MANY_GROUPS = 5000
+TOLD = 10
+
+
+def fill(frame, column, labels, shares, seed, groups=None):
     """Makes the split column, or its `valid` part, where the file has none.
 
     Args:
@@ -27,21 +36,134 @@ def fill(frame, column, labels, shares, seed):
         shares: of train, valid and test, which add up to 1; a first of 0 means that
             nothing will be trained.
         seed: of the drawing.
+        groups: what must not be torn apart, a list of one str a row; None for nothing.
 
     Returns:
         A list of sentences about what was done unasked.
+
+    Raises:
+        ValueError: fewer groups than splits.
     """
+
+    def draw(mask, shares):
+        own = list(itertools.compress(labels, mask))
+        if groups is None or shares[0] == 0:
+            return stratified(own, shares, seed)
+        return grouped(own, list(itertools.compress(groups, mask)), shares, seed)
+
     if column not in frame:
-        frame[column] = stratified(labels, shares, seed)
+        frame[column] = draw(np.ones(len(frame), bool), shares)
         return []
     train = frame[column] == "train"
     if shares[0] == 0 or (frame[column] == "valid").any() or train.sum() < 2:
         return []
-    own = list(itertools.compress(labels, train))
-    part = stratified(own, (0.9, 0.1, 0), seed)
+    if groups is not None and len(set(itertools.compress(groups, train))) < 2:
+        return ["no row is `valid`, and all train rows are of one group"]
+    part = draw(train, (0.9, 0.1, 0))
     frame.loc[train, column] = part
     taken = int((part == "valid").sum())
     return [f"no row is `valid`: {taken} of {train.sum()} train rows are taken for it"]
+
+
+def groups_of(frame, column):
+    """The group of each row, a list of str; None without a column.
+
+    A row whose cell is empty is a group of its own.
+    """
+    if column is None or column not in frame:
+        return None
+    alone = [f"\0{line}" for line in frame.index]
+    return frame[column].where(frame[column] != "", alone).tolist()
+
+
+def torn(frame, column, group):
+    """Sentences about groups that stand in more than one split."""
+    if group is None or group not in frame or not len(frame):
+        return []
+    own = frame[frame[group] != ""]
+    counts = own.groupby(group)[column].nunique()
+    sentences = []
+    for name in counts.index[counts > 1][:TOLD]:
+        rows = own[own[group] == name]
+        each = [
+            f"{split} (line {part.index[0]}" + (", ...)" if len(part) > 1 else ")")
+            for split, part in rows.groupby(column, sort=False)
+        ]
+        sentences.append(
+            f"{group} `{name}` stands in several splits: {', '.join(each)}. Keep it in "
+            "one, or drop the split column and let data.group draw the splits"
+        )
+    more = int((counts > 1).sum()) - len(sentences)
+    return sentences + ([f"{more} more groups stand in several splits"] if more else [])
+
+
+def grouped(labels, groups, shares, seed):
+    """A split for every row, all rows of a group in the same.
+
+    Groups are dealt to folds, each with the labels' shares of the whole as well as can
+    be (scikit-learn's StratifiedGroupKFold), and the folds to the splits. Very many
+    groups are drawn at random.
+
+    Args:
+        labels: as of `stratified`; rows that teach the same are one class.
+        groups: list of str, one a row.
+        shares: as of `stratified`.
+        seed: of the shuffling.
+
+    Returns:
+        (rows,) array of str.
+
+    Raises:
+        ValueError: fewer groups than splits.
+    """
+    codes, names = pd.factorize(np.array(groups, dtype=object))
+    wanted = sum(share > 0 for share in shares)
+    if len(names) < wanted:
+        raise ValueError(
+            f"data.group: {len(names)} groups cannot be dealt to {wanted} splits. Name "
+            "a finer column, or set data.shares"
+        )
+    counts = _fold_counts(shares, len(names))
+    folds = _folds(labels, codes, len(names), sum(counts), seed)
+    # The last folds are the first splits: train takes what is left.
+    of_fold = np.repeat(np.array(SPLITS[::-1], dtype=object), counts[::-1])
+    return of_fold[folds]
+
+
+def _fold_counts(shares, groups):
+    """How many folds train, valid and test get; as few as give the shares best."""
+
+    def counts(folds):
+        held = [max(1, round(share * folds)) if share else 0 for share in shares[1:]]
+        return [folds - sum(held), *held]
+
+    def error(folds):
+        made = np.array(counts(folds)) / folds
+        return round(float(np.abs(made - shares).max()), 6), folds
+
+    least = max(2, sum(share > 0 for share in shares))
+    possible = range(least, max(least, min(MOST_FOLDS, groups)) + 1)
+    return counts(min(possible, key=error))
+
+
+def _folds(labels, codes, groups, count, seed):
+    """The fold of each row, (rows,) int."""
+    if groups > MANY_GROUPS:
+        order = np.random.default_rng(seed).permutation(groups)
+        return (order % count)[codes]
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    classes = {each: number for number, each in enumerate(sorted(set(labels)))}
+    told = np.array([classes[each] for each in labels])
+    if np.bincount(told).max() < count:  # too few rows of each for any to be spread
+        told[:] = 0
+    folds, none = np.zeros(len(codes), int), np.zeros(len(codes))
+    dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes with fewer rows than folds
+        for number, (_, held) in enumerate(dealer.split(none, told, codes)):
+            folds[held] = number
+    return folds
 
 
 def stratified(labels, shares, seed):

@@ -55,3 +55,105 @@ def test_rows_that_teach_several_labels_leave_none_of_them_out():
     }
     assert train == {"a", "b", "c"}
     assert [(found == name).sum() for name in splits.SPLITS] == [20, 10, 10]
+
+
+# --------------------------------------------------------------------------- groups
+
+
+def grouped_rows(groups, size, rng):
+    """(labels, groups) of groups of about `size` rows, two labels, one in four."""
+    names, labels = [], []
+    for number in range(groups):
+        rows = int(rng.integers(1, 2 * size))
+        names += [f"g{number}"] * rows
+        labels += [("b",) if each < 0.25 else ("a",) for each in rng.random(rows)]
+    return labels, names
+
+
+@pytest.mark.parametrize("count", [30, 200, 6000])
+def test_no_group_is_torn_and_the_shares_are_kept(count, rng):
+    labels, names = grouped_rows(count, 6, rng)
+    found = splits.grouped(labels, names, (0.7, 0.1, 0.2), seed=0)
+    table = pd.DataFrame({"group": names, "split": found, "label": labels})
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+    shares = table["split"].value_counts(normalize=True)
+    off = 0.06 if count < 100 else 0.02
+    assert shares["train"] == pytest.approx(0.7, abs=off)
+    assert shares["test"] == pytest.approx(0.2, abs=off)
+    told = table.groupby("split")["label"].agg(lambda part: (part == ("b",)).mean())
+    assert told.to_numpy() == pytest.approx((table["label"] == ("b",)).mean(), abs=off)
+
+
+def test_groups_follow_the_seed_and_not_the_rows_order(rng):
+    labels, names = grouped_rows(40, 5, rng)
+    draw = lambda seed: splits.grouped(labels, names, (0.8, 0.1, 0.1), seed)  # noqa: E731
+    assert (draw(1) == draw(1)).all() and (draw(1) != draw(2)).any()
+
+
+def test_few_groups_make_three_splits_or_are_refused():
+    labels, names = [("a",)] * 9, list("aaabbbccc")
+    assert set(splits.grouped(labels, names, (0.8, 0.1, 0.1), 0)) == set(splits.SPLITS)
+    with pytest.raises(
+        ValueError, match="2 groups cannot be dealt to 3 splits. Name a"
+    ):
+        splits.grouped(labels, list("aaabbbbbb"), (0.8, 0.1, 0.1), 0)
+    two = splits.grouped(labels, list("aaabbbbbb"), (0.5, 0.5, 0), 0)
+    assert set(two) == {"train", "valid"}
+
+
+def test_valid_is_taken_from_train_by_whole_groups(rng):
+    labels, names = grouped_rows(50, 4, rng)
+    made = pd.DataFrame({"label": labels, "who": names, "fold": "train"})
+    groups = splits.groups_of(made, "who")
+    (told,) = splits.fill(made, "fold", labels, (0.8, 0.1, 0.1), 0, groups)
+    assert "train rows are taken for it" in told
+    assert (made.groupby("who")["fold"].nunique() == 1).all()
+    assert (made["fold"] == "valid").mean() == pytest.approx(0.1, abs=0.05)
+    one = made.assign(who="same", fold="train")
+    told = splits.fill(one, "fold", labels, (0.8, 0.1, 0.1), 0, ["same"] * len(one))
+    assert told == ["no row is `valid`, and all train rows are of one group"]
+
+
+def test_torn_groups_are_named_with_lines():
+    frame = pd.DataFrame(
+        {
+            "who": ["a", "b", "a", "", ""],
+            "split": ["train", "train", "test"] * 1 + ["train", "test"],
+        },
+        index=[2, 3, 4, 5, 6],
+    )
+    (told,) = splits.torn(frame, "split", "who")
+    assert told.startswith(
+        "who `a` stands in several splits: train (line 2), test (line 4)"
+    )
+    assert splits.torn(frame, "split", None) == []
+
+
+def test_a_group_of_the_manifest_keeps_together(tmp_path):
+    from mmkeras import config, manifest
+
+    lines = [f"w{n},{'xy'[n % 2]},s{n % 20}" for n in range(200)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label,speaker", *lines]))
+    tree = {
+        "manifest": str(tmp_path / "rows.csv"),
+        "inputs": {"text": "text"},
+        "targets": {"label": "classification"},
+    }
+
+    def read(**keys):
+        return manifest.read(config.parse({"name": "r", "data": tree | keys}).data)
+
+    rows = read(group="speaker")
+    by_group = rows.frame.groupby("speaker")["split"].nunique()
+    assert (by_group == 1).all() and rows.warnings == ()
+    assert rows.frame["split"].value_counts().to_dict() == {
+        "train": 160,
+        "valid": 20,
+        "test": 20,
+    }
+    apart = read().frame.groupby("speaker")["split"].nunique()
+    assert (apart > 1).any(), "without the key, groups are torn"
+    with pytest.raises(manifest.ManifestError, match="no column `who`.*data.group"):
+        read(group="who")
+    with pytest.raises(config.RecipeError, match="a target: each of its labels"):
+        read(group="label")

@@ -6,22 +6,19 @@ without opening a picture or a sound is known in seconds.
 
 import csv
 import dataclasses
-import functools
-import io
 import itertools
 import os
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from mmkeras import splits, targets
 from mmkeras.families import VALUES, columns_of
+from mmkeras.manifest import cleaning, paths, tables
+from mmkeras.manifest.tables import ManifestError
 from mmkeras.splits import SPLITS
 
-
-class ManifestError(ValueError):
-    """A manifest that cannot be used as a whole, or holds rows that were refused."""
+__all__ = ["SPLITS", "Manifest", "ManifestError", "Rejected", "header", "read"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,11 +157,13 @@ class Manifest:
                 writer.writerow([row.line, row.id, row.column, row.reason, *cells])
 
 
-def read(data, *, labels=None, targets_required=True, seed=0):
+def read(data, *, frame=None, labels=None, targets_required=True, seed=0):
     """Reads and validates a manifest.
 
     Args:
         data: the `data` section of a recipe.
+        frame: a DataFrame to take instead of the file; paths in its cells start at the
+            folder of `data.manifest` all the same, and its rows count from 1.
         labels: {target: its labels} of a trained model; without, those of the train
             split are the known ones.
         targets_required: False for rows that are to be predicted; their targets may
@@ -176,89 +175,43 @@ def read(data, *, labels=None, targets_required=True, seed=0):
 
     Raises:
         FileNotFoundError: no such file.
+        ImportError: a Parquet file, and no pyarrow.
         ManifestError: the file as a whole cannot be used.
     """
     path = Path(data.manifest)
-    header, rows = _read_csv(path, data.separator, data.encoding)
+    table = _table(data) if frame is None else tables.of_frame(frame)
     training = targets_required and labels is None
+    header = list(table.frame)
     _require_columns(path, header, data, targets_required, training)
     chosen = {name: each for name, each in data.targets.items() if name in header}
     inputs = {name: choice["kind"] for name, choice in data.inputs.items()}
-    path_fault = functools.cache(functools.partial(_path_fault, path.parent.resolve()))
-    lines, kept, rejected = [], [], []
-    for line, cells in rows:
-        row = dict(zip(header, map(str.strip, cells), strict=False))
-        row[data.id] = row.get(data.id) or str(line)
-        fault = _ragged(header, cells, row)
-        if fault := fault or _row_fault(row, data, targets_required, path_fault):
-            rejected.append(_refuse(line, row, data.id, *fault))
-        else:
-            lines.append(line)
-            kept.append(row)
-    columns = list(dict.fromkeys([*header, data.id]))
-    frame = pd.DataFrame(kept, index=lines, columns=columns, dtype=object)
-    keys = data.id, data.split
+    frame = table.frame
+    lines = frame.index.astype(str)
+    frame[data.id] = frame.get(data.id, pd.Series("", frame.index)).where(
+        lambda ids: ids != "", lines
+    )
+    ragged = tuple(_ragged(header, *each, data.id) for each in table.ragged.items())
     reads = {name: columns_of(name, choice) for name, choice in data.inputs.items()}
-    found = Manifest(path, frame, inputs, chosen, *keys, tuple(rejected), (), reads)
-    shares = data.shares if training else (0, 0, 1)
-    taught = targets.of_rows(frame, chosen)
-    warnings = splits.fill(frame, data.split, taught, shares, seed)
+    keys = data.id, data.split
+    found = Manifest(path, frame, inputs, chosen, *keys, ragged, (), reads)
+    found = found.reject(_row_faults(frame, data, path.parent, targets_required))
+    if targets_required:
+        found = found.reject(cleaning.faults(found.frame, data, _columns(data)))
+    warnings = _fill_splits(found, data, data.shares if training else (0, 0, 1), seed)
     if targets_required:
         found = found.reject(_unseen_labels(found, labels))
     warnings += _duplicate_ids(found)
+    warnings += splits.torn(found.frame, data.split, data.group)
     return dataclasses.replace(found, warnings=tuple(warnings))
 
 
 def header(data):
     """Names of the columns, a list of str; arguments and errors as of `read`."""
-    return _read_csv(Path(data.manifest), data.separator, data.encoding)[0]
+    return list(_table(data).frame)
 
 
-def _read_csv(path, separator, encoding):
-    """Header and [(line where the row begins, cells)]; empty lines are no rows."""
-    if not path.is_file():
-        kind = "a folder, not a CSV file" if path.is_dir() else "not there"
-        raise FileNotFoundError(f"the manifest {path} is {kind}")
-    text = io.StringIO(_decode(path, encoding), newline="")
-    csv.field_size_limit(max(csv.field_size_limit(), path.stat().st_size))
-    # Strict: a quote that is never closed would swallow the rows after it.
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    lines, start = [], 1
-    try:
-        for cells in reader:
-            lines += [(start, cells)] if cells else []
-            start = reader.line_num + 1  # a quoted cell may span several lines
-    except csv.Error as error:
-        raise ManifestError(
-            f"{path.name} is not CSV in the row that begins on line {start}: {error}. "
-            'A cell that begins with " ends with one, and each " within it is doubled'
-        ) from None
-    if not lines:
-        raise ManifestError(f"{path.name} is empty: expected a header and rows")
-    header = [cell.strip() for cell in lines[0][1]]
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
-        two = f"two columns called `{repeated[0]}`: rename one"
-        raise ManifestError(f"{path.name} has {two}. Header: {header}")
-    if not lines[1:]:
-        raise ManifestError(f"{path.name} has a header but no rows. Header: {header}")
-    return header, lines[1:]
-
-
-def _decode(path, encoding):
-    content = path.read_bytes()
-    try:
-        # utf-8-sig reads UTF-8 with and without the mark that spreadsheets put first.
-        plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-        return content.decode("utf-8-sig" if plain else encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ManifestError(
-            f"{path.name} is not {encoding}: line {line} holds the byte "
-            f"{content[error.start]:#04x}. Save it as UTF-8, or name its encoding with "
-            "data.encoding (cp1252 and gb18030 are common)"
-        ) from None
-    except LookupError:
-        raise ManifestError(f"data.encoding: no encoding `{encoding}`") from None
+def _table(data):
+    return tables.read(data.manifest, data.separator, data.encoding)
 
 
 def _require_columns(path, header, data, targets_required, training):
@@ -268,6 +221,7 @@ def _require_columns(path, header, data, targets_required, training):
     if training:  # These are made where they are absent, but not under a chosen name.
         chosen = {getattr(data, key): key for key in ("id", "split")}
         wanted |= {name: key for name, key in chosen.items() if name != key}
+        wanted |= {data.group: "group"} if data.group else {}
     if lacking := {name: k for name, k in wanted.items() if name not in header}:
         names = ", ".join(f"`{name}`" for name in lacking)
         keys = ", ".join(dict.fromkeys(f"data.{key}" for key in lacking.values()))
@@ -284,76 +238,87 @@ def _columns(data):
     return list(dict.fromkeys(itertools.chain.from_iterable(columns)))
 
 
-def _ragged(header, cells, row):
-    """The fault of a row with too many or too few cells; keeps those too many."""
-    if len(cells) == len(header):
-        return None
-    for number in range(len(header), len(cells)):
-        row[f"cell {number + 1}"] = cells[number]
-    return "", f"{len(cells)} cells where the header has {len(header)}"
-
-
-def _row_fault(row, data, labelled, path_fault):
-    """(column, reason) where the row cannot be used, else None; mends its split."""
-    if fault := _split_fault(row, data.split, labelled):
-        return fault
-    if labelled and (fault := _target_fault(row, data.targets)):
-        return fault
-    if not any(row[column] for column in _columns(data)):
-        return "", f"every input is empty: {', '.join(_columns(data))}"
-    for name, choice in data.inputs.items():
-        cell = "" if choice["kind"] in VALUES else row[name]
-        if cell and (reason := path_fault(cell)):
-            return name, reason
-    return None
-
-
-def _split_fault(row, column, labelled):
-    if column not in row:
-        return None
-    name = row[column].lower()
-    row[column] = name = splits.ALIASES.get(name, name)
-    if not labelled and name not in SPLITS:
-        row[column] = name = "test"
-    if name in SPLITS:
-        return None
-    what = f"`{name}` is not a split" if name else "the split is empty"
-    return column, f"{what}. Splits: {', '.join([*SPLITS, *splits.ALIASES])}"
-
-
-def _path_fault(folder, cell):
-    """What is wrong with a cell's path, or "" where it is a file below the folder."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", cell):
-        return f"`{cell}` is a network address: download it beside the manifest"
-    if cell.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", cell):
-        return f"`{cell}` is absolute: name it from the manifest's folder"
+def _fill_splits(found, data, shares, seed):
+    """Draws what is not told; see `splits.fill`."""
+    taught = targets.of_rows(found.frame, found.targets)
+    groups = splits.groups_of(found.frame, data.group)
     try:
-        path = (folder / cell).resolve()
-        if not path.is_relative_to(folder):
-            return f"`{cell}` leads out of the manifest's folder"
-        if path.is_file():
-            return ""
-        missing = "is a folder" if path.is_dir() else "does not exist"
-    except (OSError, ValueError, RuntimeError) as error:  # Runtime: a loop of links
-        return f"`{cell}` is no path: {error}"
-    hint = "; write / between folders" if "\\" in cell else ""
-    return f"the file `{cell}` {missing}{hint}"
+        return splits.fill(found.frame, data.split, taught, shares, seed, groups)
+    except ValueError as error:
+        raise ManifestError(str(error)) from None
+
+
+def _ragged(header, line, cells, id_column):
+    """A row with too many or too few cells, refused; keeps those too many."""
+    names = header + [f"cell {n + 1}" for n in range(len(header), len(cells))]
+    row = dict(zip(names, cells, strict=False))
+    row = {
+        name: cell if name not in header else cell.strip() for name, cell in row.items()
+    }
+    row[id_column] = row.get(id_column) or str(line)
+    reason = f"{len(cells)} cells where the header has {len(header)}"
+    return Rejected(line, row[id_column], "", reason, row)
+
+
+def _row_faults(frame, data, folder, labelled):
+    """{line: (column, reason)} of rows that cannot be used; mends their splits."""
+    faults = {}
+
+    def add(column, reasons):
+        bad = reasons[reasons != ""]
+        for line, reason in bad.items():
+            faults.setdefault(line, (column, reason))
+
+    if data.split in frame:
+        frame[data.split], reasons = _splits(frame[data.split], labelled)
+        add(data.split, reasons)
+    if labelled:
+        for name, reasons in _target_faults(frame, data.targets):
+            add(name, reasons)
+    columns = _columns(data)
+    nothing = frame[columns].eq("").all(axis=1)
+    empty = f"every input is empty: {', '.join(columns)}"
+    add("", pd.Series("", frame.index, dtype=object).mask(nothing, empty))
+    known = paths.Folder(folder)
+    for name, choice in data.inputs.items():
+        if choice["kind"] not in VALUES:
+            add(name, _each(frame[name], known.fault))
+    return faults
+
+
+def _each(cells, judge):
+    """What `judge` says of each cell; asked once for equal ones. Series of str."""
+    said = {cell: judge(cell) if cell else "" for cell in cells.unique()}
+    return cells.map(said).astype(object)
+
+
+def _splits(cells, labelled):
+    """(names of the splits, what is wrong with them): two Series of str."""
+    names = cells.str.lower().map(lambda name: splits.ALIASES.get(name, name))
+    if not labelled:
+        names = names.where(names.isin(SPLITS), "test")
+    known = f". Splits: {', '.join([*SPLITS, *splits.ALIASES])}"
+    told = {
+        name: (f"`{name}` is not a split" if name else "the split is empty") + known
+        for name in names.unique()
+    }
+    return names, names.map(told).mask(names.isin(SPLITS), "").astype(object)
+
+
+def _target_faults(frame, chosen):
+    """(target, what is wrong with its cells) where they cannot be learned from.
+
+    Of several targets some may be empty: the row then teaches the others.
+    """
+    given = frame[list(chosen)].ne("").any(axis=1)
+    for name, choice in chosen.items():
+        said = {cell: targets.fault(choice, cell) for cell in frame[name].unique()}
+        excused = given & (frame[name] == "")
+        yield name, frame[name].map(said).mask(excused, "").astype(object)
 
 
 def _refuse(line, row, id_column, column, reason):
     return Rejected(int(line), row[id_column], column, reason, row)
-
-
-def _target_fault(row, chosen):
-    """(column, reason) of a target that cannot be learned from, else None.
-
-    Of several targets some may be empty: the row then teaches the others.
-    """
-    given = {name for name in chosen if row[name]} or set(chosen)
-    for name in chosen:
-        if name in given and (reason := targets.fault(chosen[name], row[name])):
-            return name, reason
-    return None
 
 
 def _unseen_labels(found, labels):
