@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from mmkeras import families, sharing
-from mmkeras.recipe import Recipe
+from mmkeras.recipe import Recipe, augment_faults
 
 # The options in which a tabular input lists its columns.
 LISTS = ("numbers", "categories")
@@ -173,6 +173,7 @@ def _resolve(tree):
     faults += _names(inputs, targets, given) + sharing.faults(inputs, shared)
     faults += _rates(inputs, shared, tree)
     faults += _columns(inputs, targets) + _weights(targets, tree)
+    faults += augment_faults(inputs, targets, given, _section(tree, "augment"))
     branches = {
         name: dict(shared[name])
         if name in shared

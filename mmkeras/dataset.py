@@ -270,7 +270,9 @@ def shuffled(
         batch_size: rows a batch; the last of an epoch may be smaller.
         seed: of the order and of the augmentation.
         augment: function ({key: (batch, ...)}, seeds (batch, 2) int32) -> the first,
-            changed. A row's seed is drawn from (seed, epoch, row number).
+            changed. A row's seed is drawn from (seed, epoch, row number). Or a pair of
+            that and of a function (inputs, a tuple of targets and maybe weights, seeds)
+            -> (inputs, the tuple); each may be None.
         first_epoch: where to begin, for a run that goes on.
         first_step: batches of that epoch to leave out; nothing of them is decoded.
 
@@ -280,6 +282,7 @@ def shuffled(
     """
     held, count = _taught(targets)
     held = tf.nest.map_structure(tf.constant, held)
+    augment, mix = augment if isinstance(augment, tuple) else (augment, None)
 
     def order(epoch):
         done = tf.where(epoch == first_epoch, first_step, 0) * batch_size
@@ -289,9 +292,12 @@ def shuffled(
 
     def take(epoch, numbers):
         inputs = rows.take(numbers)
+        taught = tf.nest.map_structure(lambda a: tf.gather(a, numbers), held)
         if augment:
             inputs = augment(inputs, row_seeds(seed, epoch, numbers))
-        return inputs, *tf.nest.map_structure(lambda a: tf.gather(a, numbers), held)
+        if mix:
+            inputs, taught = mix(inputs, taught, row_seeds(seed, epoch, numbers))
+        return inputs, *taught
 
     epochs = tf.data.Dataset.counter(first_epoch)
     # Deterministic: the order of batches is the order of their numbers.

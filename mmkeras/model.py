@@ -279,13 +279,16 @@ def _branches(recipe, decoders):
         owner = sharing.owner(name, recipe.branches)
         if owner not in made:
             modality = recipe.data.inputs[owner]["kind"]
-            made[owner] = _branch(owner, modality, recipe.branches[owner], decoder)
+            made[owner] = _branch(owner, modality, recipe, decoder)
         found[name] = made[owner]
     return found
 
 
-def _branch(name, modality, choice, decoder):
-    kind, options = _split(choice)
+def _branch(name, modality, recipe, decoder):
+    kind, options = _split(recipe.branches[name])
+    masks = recipe.augment.audio_time_mask, recipe.augment.audio_frequency_mask
+    if modality == "audio" and any(masks):
+        options["masks"] = masks
     make = BRANCHES[modality][kind]
     return _bind(f"branches.{name}", make, name=name, **decoder.geometry, **options)
 

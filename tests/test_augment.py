@@ -14,8 +14,18 @@ ON = {
     "image_rotation_degrees": 30.0,
     "image_zoom": 0.3,
     "image_flip": True,
+    "image_crop": 0.5,
+    "image_brightness": 0.3,
+    "image_contrast": 0.4,
+    "image_saturation": 0.5,
+    "image_hue": 0.2,
+    "image_randaugment": 2,
+    "image_erase": 0.3,
     "audio_snr_db": 10.0,
+    "audio_shift": 0.3,
+    "audio_gain_db": 6.0,
     "word_dropout": 0.4,
+    "word_swap": 0.4,
 }
 TOUCHES = {
     "modality_dropout": {"text_present", "image_present", "audio_present"},
@@ -23,8 +33,25 @@ TOUCHES = {
     "image_rotation_degrees": {"image"},
     "image_zoom": {"image"},
     "image_flip": {"image"},
+    "image_crop": {"image"},
+    "image_brightness": {"image"},
+    "image_contrast": {"image"},
+    "image_saturation": {"image"},
+    "image_hue": {"image"},
+    "image_randaugment": {"image"},
+    "image_erase": {"image"},
     "audio_snr_db": {"audio"},
+    "audio_shift": {"audio", "audio_samples"},
+    "audio_gain_db": {"audio"},
     "word_dropout": {"text"},
+    "word_swap": {"text"},
+}
+# In `changes`; these are at work elsewhere, and tested there.
+ELSEWHERE = {
+    "image_randaugment_magnitude",
+    "audio_time_mask",
+    "audio_frequency_mask",
+    "mixup",
 }
 
 
@@ -58,6 +85,10 @@ def batch(rng):
 
 def same(one, other):
     return {key for key in one if np.array_equal(one[key], other[key])}
+
+
+def test_every_key_is_tested():
+    assert set(Augment.model_fields) == set(ON) | ELSEWHERE
 
 
 def test_off_is_no_change_at_all():
@@ -284,3 +315,211 @@ def test_a_zoom_makes_a_square_larger_or_smaller_within_its_share():
     areas = moved(tf.constant(pixels), image_zoom=0.2)[..., 0].sum(axis=(1, 2))
     sides = np.sqrt(areas) / 20
     assert 0.79 < sides.min() < 0.9 and 1.1 < sides.max() < 1.21
+
+
+# ------------------------------------------------------------- crops, colours, erasing
+
+
+def ramp(size=32):
+    """A picture whose first channel tells the column, its second the row."""
+    down, across = np.mgrid[:size, :size].astype("float32") / (size - 1)
+    return np.stack([across, down, np.full_like(down, 0.5)], axis=-1)
+
+
+def found(pixels, **options):
+    """Sixty-four copies of a picture that is there, each with a seed of its own."""
+    change = augment.changes(Augment(**options), {"image": "image"})
+    given = {
+        "image": tf.repeat(tf.constant(pixels)[None], 64, axis=0),
+        "image_present": tf.ones(64, tf.bool),
+    }
+    return tf.function(change)(given, seeds(64))["image"].numpy()
+
+
+def test_a_crop_is_a_part_of_the_promised_area_and_shape():
+    crops = found(ramp(), image_crop=0.6)
+    # The ramps' spans are the sides of the part, in shares of the picture's.
+    width = crops[:, 0, -1, 0] - crops[:, 0, 0, 0] + 1 / 31
+    height = crops[:, -1, 0, 1] - crops[:, 0, 0, 1] + 1 / 31
+    area, ratio = width * height * (31 / 32) ** 2, width / height
+    assert 0.36 < area.min() < 0.6 and 0.8 < area.max() < 1.02
+    assert 0.7 < ratio.min() < 0.9 and 1.1 < ratio.max() < 1.4
+    np.testing.assert_allclose(crops[..., 2], 0.5, atol=1e-6)
+    inner = crops[:, :, 1:-1, 0]  # columns stay columns
+    np.testing.assert_allclose(inner, np.repeat(inner[:, :1], 32, 1), atol=1e-5)
+
+
+def test_colours_change_as_much_as_promised_and_only_so(rng):
+    pixels = (0.4 + 0.2 * ramp()).astype("float32")
+    brighter = found(pixels, image_brightness=0.2) - pixels
+    np.testing.assert_allclose(
+        brighter, np.broadcast_to(brighter[:, :1, :1, :1], brighter.shape), atol=1e-6
+    )
+    offsets = brighter[:, 0, 0, 0]
+    assert -0.2 <= offsets.min() < -0.15 and 0.15 < offsets.max() <= 0.2
+    spread = (
+        found(pixels, image_contrast=0.3)[..., 0].std(axis=(1, 2))
+        / pixels[..., 0].std()
+    )
+    assert 0.7 <= spread.min() < 0.75 and 1.25 < spread.max() <= 1.301
+    hues = found(pixels, image_hue=0.1)
+    np.testing.assert_allclose(
+        hues.max(-1), np.broadcast_to(pixels.max(-1), hues.shape[:3]), atol=1e-5
+    )
+    grey = np.full((16, 16, 3), 0.3, "float32")
+    for option in ("image_hue", "image_saturation"):
+        np.testing.assert_allclose(
+            found(grey, **{option: 0.4}),
+            np.broadcast_to(grey, (64, 16, 16, 3)),
+            atol=1e-6,
+        )
+
+
+def test_half_of_the_pictures_lose_a_rectangle_of_the_promised_area():
+    pixels = np.full((40, 40, 3), 2.0, "float32")
+    changed = (found(pixels, image_erase=0.25) != 2).any(-1)
+    areas = changed.mean(axis=(1, 2))
+    assert 16 < (areas > 0).sum() < 48 and 0.15 < areas.max() < 0.28
+    for one in changed[areas > 0]:  # a full rectangle
+        down, across = one.any(1).sum(), one.any(0).sum()
+        assert down * across == one.sum()
+
+
+def test_randaugment_draws_all_its_changes_and_none_at_magnitude_zero(rng):
+    pixels = rng.uniform(0.2, 0.8, (20, 20, 3)).astype("float32")
+    levels = (np.round(pixels * 255) / 255).astype("float32")
+    most = found(levels, image_randaugment=1, image_randaugment_magnitude=0.9)
+    assert most.min() >= 0 and most.max() <= 1 and np.isfinite(most).all()
+    distinct = np.unique(np.round(most.reshape(64, -1), 4), axis=0)
+    assert 14 <= len(distinct) <= 23, "fourteen changes, nine of them either way"
+    none = found(levels, image_randaugment=1, image_randaugment_magnitude=0.0)
+    same = np.isclose(none, levels, atol=2e-3).all(axis=(1, 2, 3))
+    assert 45 < same.sum() < 64, "all but contrast and equalising, which have none"
+
+
+def test_a_picture_that_is_missing_stays_black(batch):
+    every = {key: value for key, value in ON.items() if key.startswith("image_")}
+    changed = augment.changes(Augment(**every), KINDS)(batch, seeds(8))["image"]
+    assert (
+        not changed[7].numpy().any() and changed[:7].numpy().any(axis=(1, 2, 3)).all()
+    )
+
+
+# ------------------------------------------------------------------- sounds and texts
+
+
+def test_a_shift_moves_the_sound_and_its_length_with_it():
+    wave = np.zeros((200, 100), "float32")
+    wave[:, :60] = np.arange(1, 61) / 100
+    tensors = {"it": tf.constant(wave), "it_samples": tf.fill([200], 60)}
+    change = augment.changes(Augment(audio_shift=0.5), {"it": "audio"})
+    after = change(tensors, seeds(200))
+    moved, samples = after["it"].numpy(), after["it_samples"].numpy()
+    by = np.array(
+        [
+            np.flatnonzero(row)[0] if row[0] == 0 else 1 - round(row[0] * 100)
+            for row in moved
+        ]
+    )
+    assert by.min() < -45 and by.max() > 45 and np.abs(by).max() <= 50
+    np.testing.assert_array_equal(samples, np.minimum(60 + by, 100))
+    for row, offset, count in zip(moved, by, samples, strict=True):
+        expected = np.zeros(100, "float32")
+        expected[max(0, offset) : count] = wave[0, max(0, -offset) : count - offset]
+        np.testing.assert_array_equal(row, expected)
+    silent = {"it": tf.zeros((3, 50)), "it_samples": tf.constant([0, 50, 1])}
+    np.testing.assert_array_equal(
+        change(silent, seeds(3))["it_samples"] == 0, [True, False, False]
+    )
+
+
+def test_a_gain_is_in_its_range_of_decibels_and_cuts_at_one(rng):
+    wave = rng.uniform(-0.2, 0.2, (300, 50)).astype("float32")
+    change = augment.changes(Augment(audio_gain_db=12.0), {"it": "audio"})
+    loud = change({"it": tf.constant(wave)}, seeds(300))["it"].numpy()
+    gain_db = 20 * np.log10(np.abs(loud).max(1) / np.abs(wave).max(1))
+    np.testing.assert_allclose(loud, wave * 10 ** (gain_db / 20)[:, None], rtol=1e-4)
+    assert -12.01 < gain_db.min() < -11 and 11 < gain_db.max() < 12.01
+    over = change({"it": tf.ones((50, 4))}, seeds(50))["it"].numpy()
+    assert over.max() == 1.0 and over.min() < 0.5
+
+
+def test_neighbours_change_places_at_the_promised_rate(rng):
+    count, length, share = 400, 21, 0.3
+    ids = np.tile(np.arange(2, 2 + length, dtype="int32"), (count, 1))
+    ids[:, 18:] = 0
+    change = augment.changes(Augment(word_swap=share), {"it": "text"})
+    after = change({"it": tf.constant(ids)}, seeds(count))["it"].numpy()
+    np.testing.assert_array_equal(np.sort(after, 1), np.sort(ids, 1))
+    assert not after[:, 18:].any(), "padding stays"
+    assert np.abs(after - ids)[:, :18].max() == 1, "by one place"
+    # Of seventeen pairs of words each is one of the row's pairs half of the time.
+    swapped = (after != ids).sum() / 2 / count
+    expected = share * 17 / 2
+    assert abs(swapped - expected) < 5 * np.sqrt(expected / count)
+
+
+# ------------------------------------------------------------------------------ mixup
+
+
+def mixed(batch, weights=None, alpha=1.0, kinds=KINDS):
+    targets = {"label": tf.one_hot(tf.range(8), 8), "size": tf.range(8.0)[:, None]}
+    mix = augment.mixer(Augment(mixup=alpha), kinds)
+    taught = (targets,) if weights is None else (targets, weights)
+    return mix(batch, taught, seeds(8))
+
+
+def test_mixup_mixes_inputs_and_answers_in_the_same_shares(batch):
+    tensors, (targets,) = mixed(batch)
+    label = targets["label"].numpy()
+    share = label[np.arange(8), np.arange(8)]
+    # The seventh's next has no picture, the last one itself has none.
+    np.testing.assert_array_equal(share[6:], 1)
+    assert ((share[:6] >= 0.5) & (share[:6] < 1)).all() and len(set(share[:6])) == 6
+    for row in range(6):
+        assert label[row, row + 1] == pytest.approx(1 - share[row])
+        for key in ("image", "audio"):
+            one, other = batch[key][row].numpy(), batch[key][row + 1].numpy()
+            expected = share[row] * one + (1 - share[row]) * other
+            np.testing.assert_allclose(tensors[key][row], expected, atol=1e-6)
+        assert float(targets["size"][row, 0]) == pytest.approx(
+            row + 1 - share[row], abs=1e-5
+        )
+    assert same(batch, tensors) >= {"text", "text_present", "image_present"}
+    np.testing.assert_array_equal(tensors["image"][6:], batch["image"][6:])
+
+
+def test_a_mixed_sound_is_as_long_as_the_longer_one(batch):
+    lengths = tf.constant([100, 400, 50, 60, 70, 80, 90, 200])
+    tensors, _ = mixed({**batch, "audio_samples": lengths}, kinds={"audio": "audio"})
+    np.testing.assert_array_equal(
+        tensors["audio_samples"], [400, 400, 60, 70, 80, 90, 200, 200]
+    )
+
+
+def test_rows_that_answer_different_targets_are_not_mixed(batch):
+    weights = {"label": tf.constant([1.0, 1, 1, 0, 0, 1, 1, 1]), "size": tf.ones(8)}
+    _, (targets, left) = mixed(batch, weights)
+    share = targets["label"].numpy()[np.arange(8), np.arange(8)]
+    np.testing.assert_array_equal(share == 1, [0, 0, 1, 0, 1, 0, 1, 1])
+    assert left is weights
+
+
+def test_mixup_is_repeated_by_the_seeds_and_off_for_texts(batch):
+    one, two = mixed(batch), mixed(batch)
+    np.testing.assert_array_equal(one[1][0]["label"], two[1][0]["label"])
+    assert augment.mixer(Augment(mixup=0.4), {"text": "text"}) is None
+    assert augment.mixer(Augment(), KINDS) is None
+    assert augment.touched(Augment(mixup=0.4), KINDS) == {"image", "audio"}
+
+
+def test_the_shares_are_those_of_the_beta_distribution():
+    from scipy import stats
+
+    for alpha in (0.2, 1.0):
+        drawn = augment.mixing._shares(seeds(2000), alpha).numpy()
+
+        def folded(x, a=alpha):
+            return stats.beta.cdf(x, a, a) - stats.beta.cdf(1 - x, a, a)
+
+        assert stats.kstest(drawn, folded).pvalue > 0.001

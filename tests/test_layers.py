@@ -316,3 +316,27 @@ def test_blocks_see_visible_steps_only(block, rng):
 def test_features_come_back_from_their_config(layer, waves):
     again = type(layer).from_config(layer.get_config())
     np.testing.assert_array_equal(layer(waves), again(waves))
+
+
+def test_spec_masks_hide_stretches_of_the_promised_length_in_training_only(rng):
+    layer = layers.SpecMask(0.25, 0.5, seed=3)
+    features = np.full((200, 40, 12), 1.0, "float32")
+    visible = np.arange(40) < np.repeat([[40], [20]], 100, axis=0)
+    np.testing.assert_array_equal(layer(features, visible), features)
+    hidden = np.array(layer(features, visible, training=True)) == 0
+    assert hidden.shape == features.shape
+    late, high = hidden.all(axis=2), hidden.all(axis=1)
+    np.testing.assert_array_equal(hidden, late[:, :, None] | high[:, None, :])
+    # Two stretches of at most ten of 40 frames, of five of 20, of six of 12 bands.
+    for part, frames in ((late[:100], 40), (late[100:], 20)):
+        counts = part.sum(axis=1)
+        assert counts.max() <= frames // 2 and counts.max() > 0.3 * frames
+        assert counts.mean() == pytest.approx(frames / 4, abs=0.08 * frames)
+    assert not late[100:, 20:].any(), "what is not there is not counted"
+    edges = np.diff(np.pad(late, [[0, 0], [1, 1]]).astype(int), axis=1)
+    assert (edges == 1).sum(axis=1).max() <= 2
+    again = layers.SpecMask.from_config(layer.get_config())
+    np.testing.assert_array_equal(
+        np.array(again(features, visible, training=True)) == 0, hidden
+    )
+    assert [v.name for v in layer.variables] == ["seed_generator_state"]

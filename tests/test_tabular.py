@@ -186,7 +186,9 @@ def test_check_reports_a_bad_number(tmp_path):
     path = write(tmp_path, 20, age="12 kg", height="1e400")
     (tmp_path / "people.yaml").write_text(config.dump(recipe(path)))
     source = str(tmp_path / "people.yaml")
-    answer = check.run(argparse.Namespace(source=source, set=[]), [])
+    parser = argparse.ArgumentParser()
+    check.arguments(parser)
+    answer = check.run(parser.parse_args([source]), [])
     assert answer.code == cli.REFUSED
     (row,) = answer.content["rejected"]
     assert (row["line"], row["column"]) == (9, "age")

@@ -20,6 +20,7 @@ PCEN_FLOOR = 0.01
 
 def cnn(
     name,
+    masks=None,
     *,
     rate_hz,
     clip_samples,
@@ -35,6 +36,7 @@ def cnn(
 
     Args:
         name: of the input.
+        masks: see `_frames`.
         rate_hz: sampling rate.
         clip_samples: samples a clip.
         features: `log_mel` (dB), `mfcc`, `pcen` (mel bands that learn their own gain
@@ -47,7 +49,7 @@ def cnn(
         dropout: share of channels, in [0, 1).
     """
     front = _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc)
-    inputs, tokens, mask = _frames(name, clip_samples, front)
+    inputs, tokens, mask = _frames(name, clip_samples, front, masks)
     for index in range(num_layers):
         tokens, mask = _halve(tokens, mask, units, 5, f"{name}_conv{index}")
     tokens = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(tokens)
@@ -56,6 +58,7 @@ def cnn(
 
 def gru(
     name,
+    masks=None,
     *,
     rate_hz,
     clip_samples,
@@ -70,6 +73,7 @@ def gru(
 
     Args:
         name: of the input.
+        masks: see `_frames`.
         rate_hz: sampling rate.
         clip_samples: samples a clip.
         features: `log_mel` (dB), `mfcc`, `pcen` (mel bands that learn their own gain
@@ -82,11 +86,12 @@ def gru(
     """
     front = _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc)
     layer = keras.layers.GRU(units, return_sequences=True, name=f"{name}_gru")
-    return _recurrent(name, clip_samples, front, layer, dropout)
+    return _recurrent(name, clip_samples, front, layer, dropout, masks)
 
 
 def lstm(
     name,
+    masks=None,
     *,
     rate_hz,
     clip_samples,
@@ -101,6 +106,7 @@ def lstm(
 
     Args:
         name: of the input.
+        masks: see `_frames`.
         rate_hz: sampling rate.
         clip_samples: samples a clip.
         features: `log_mel` (dB), `mfcc`, `pcen` (mel bands that learn their own gain
@@ -113,11 +119,12 @@ def lstm(
     """
     front = _front_end(features, rate_hz, hop_ms, num_mels, num_mfcc)
     layer = keras.layers.LSTM(units, return_sequences=True, name=f"{name}_lstm")
-    return _recurrent(name, clip_samples, front, layer, dropout)
+    return _recurrent(name, clip_samples, front, layer, dropout, masks)
 
 
 def conformer(
     name,
+    masks=None,
     *,
     rate_hz,
     clip_samples,
@@ -131,11 +138,11 @@ def conformer(
 ):
     """Two strided convolutions and conformer blocks, (batch, frames / 4, units).
 
-    See `layers.conformer_block` (Gulati et al. 2020, arXiv 2005.08100). No MFCCs: the
-    first convolution mixes the bands anyhow.
+    See `layers.conformer_block` (Gulati et al. 2020, arXiv 2005.08100). No MFCCs.
 
     Args:
         name: of the input.
+        masks: see `_frames`.
         rate_hz: sampling rate.
         clip_samples: samples a clip.
         features: `log_mel` (dB), `pcen` (mel bands that learn their own gain control)
@@ -151,7 +158,7 @@ def conformer(
         ValueError: the heads do not divide the units.
     """
     front = _front_end(features, rate_hz, hop_ms, num_mels)
-    inputs, tokens, mask = _frames(name, clip_samples, front)
+    inputs, tokens, mask = _frames(name, clip_samples, front, masks)
     for index in range(2):
         tokens, mask = _halve(tokens, mask, units, 3, f"{name}_conv{index}")
     tokens = layers.Positions(name=f"{name}_positions")(tokens)
@@ -188,16 +195,24 @@ def _halve(tokens, mask, units, width, name):
     return ops.where(mask[..., None], tokens, 0.0), mask
 
 
-def _recurrent(name, clip_samples, front_end, layer, dropout):
+def _recurrent(name, clip_samples, front_end, layer, dropout, masks):
     """A recurrent layer over the frames that are there."""
-    inputs, frames, mask = _frames(name, clip_samples, front_end)
+    inputs, frames, mask = _frames(name, clip_samples, front_end, masks)
     frames = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(frames)
     tokens = layer(frames, mask=mask)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
-def _frames(name, clip_samples, front_end):
-    """The three inputs by name, standardised frames and the mask of real frames."""
+def _frames(name, clip_samples, front_end, masks=None):
+    """The three inputs by name, standardised frames and the mask of real frames.
+
+    Args:
+        name: of the input.
+        clip_samples: samples a clip.
+        front_end: layer that makes frames of waves.
+        masks: (share of the frames, share of the bands) that `layers.SpecMask` hides
+            in training; None for none.
+    """
     wave = keras.Input((clip_samples,), dtype="float32", name=name)
     samples = keras.Input((), dtype="int32", name=f"{name}_samples")
     present = keras.Input((), dtype="bool", name=f"{name}_present")
@@ -213,6 +228,8 @@ def _frames(name, clip_samples, front_end):
         floor=floor,
         name=f"{name}_standardize",
     )(frames, mask)
+    if masks:
+        frames = layers.SpecMask(*masks, name=f"{name}_spec_mask")(frames, mask)
     inputs = {name: wave, f"{name}_samples": samples, f"{name}_present": present}
     return inputs, frames, mask
 

@@ -6,6 +6,7 @@ from mmkeras.layers.learned import PCEN, GaborFilters, pcen, smooth
 from mmkeras.layers.sound import (
     MFCC,
     LogMel,
+    SpecMask,
     Standardize,
     dct_matrix,
     mel_edges,
@@ -28,6 +29,7 @@ __all__ = [
     "MissingToken",
     "Pool",
     "Positions",
+    "SpecMask",
     "Standardize",
     "conformer_block",
     "dct_matrix",

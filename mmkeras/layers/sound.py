@@ -221,3 +221,59 @@ class Standardize(keras.layers.Layer):
             "per_band": self.per_band,
             "floor": self.floor,
         }
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class SpecMask(keras.layers.Layer):
+    """Hides stretches of time and of frequency in training (SpecAugment).
+
+    Two of each a row, of a length drawn anew between nothing and a share of the frames
+    that are there or of the bands, become 0, the mean of what `Standardize` gives
+    (Park et al. 2019, arXiv 1904.08779, section 2).
+
+    Args:
+        time: largest share of a row's visible frames, in [0, 1).
+        frequency: largest share of the bands, in [0, 1).
+        seed: of the generator.
+        **kwargs: of a Keras layer.
+    """
+
+    masks = 2
+
+    def __init__(self, time, frequency, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.time, self.frequency, self.seed = time, frequency, seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, features, visible, training=False):
+        """Features (batch, frames, bands), visible (batch, frames) -> as features."""
+        if not training:
+            return features
+        frames, bands = features.shape[1], features.shape[2]
+        there = ops.sum(ops.cast(visible, "float32"), axis=1)  # (batch,)
+        late = self._hidden(there, self.time, frames)  # (batch, frames)
+        high = self._hidden(bands * ops.ones_like(there), self.frequency, bands)
+        hidden = ops.logical_or(late[:, :, None], high[:, None, :])
+        return ops.where(hidden, ops.zeros_like(features), features)
+
+    def _hidden(self, lengths, share, count):
+        """(batch, count) bool: what one of the stretches covers."""
+        shape = (ops.shape(lengths)[0], self.masks)
+        drawn = keras.random.uniform((2, *shape), seed=self.generator)
+        most = ops.floor(share * lengths)[:, None]
+        width = ops.floor(drawn[0] * (most + 1))  # 0, 1, ..., most
+        start = ops.floor(drawn[1] * (lengths[:, None] - width + 1))
+        places = ops.arange(count, dtype="float32")[None, None, :]
+        inside = ops.logical_and(
+            places >= start[..., None], places < (start + width)[..., None]
+        )
+        return ops.any(inside, axis=1)
+
+    def compute_output_shape(self, features_shape, visible_shape):
+        """As the features."""
+        return features_shape
+
+    def get_config(self):
+        """The constructor's arguments."""
+        own = {"time": self.time, "frequency": self.frequency, "seed": self.seed}
+        return {**super().get_config(), **own}

@@ -85,7 +85,10 @@ def _fit_phase(recipe, prepared, network, phase, logs, store):
         prepared.taught("train"),
         batch_size=options.batch_size,
         seed=options.seed,
-        augment=augment.changes(recipe.augment, kinds, _words(prepared, names)),
+        augment=(
+            augment.changes(recipe.augment, kinds, _words(prepared, names)),
+            augment.mixer(recipe.augment, kinds),
+        ),
     )
     compile_model(recipe, fitted, prepared.tasks, steps, options.learning_rates)
     held_out = None
