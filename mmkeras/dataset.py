@@ -32,15 +32,21 @@ def read(decoder, cells):
     """
     if not decoder.is_file:
         return decoder.attempt_batch(cells)
-    contents = tf.map_fn(_read_file, cells, parallel_iterations=8)
+    unpacked = getattr(decoder, "unpacked", lambda raw: (raw, tf.constant("")))
+
+    def contents_of(path):
+        raw = tf.cond(path == "", lambda: "", lambda: tf.io.read_file(path))
+        # To a decoder nothing is missing; a file with nothing in it is a fault.
+        empty = (path != "") & (raw == "")
+        raw, fault = unpacked(raw)
+        return raw, tf.where(empty, "the file is empty", fault)
+
+    string = tf.TensorSpec((), tf.string)
+    contents, closed = tf.map_fn(
+        contents_of, cells, fn_output_signature=(string, string), parallel_iterations=8
+    )
     tensors, faults = decoder.attempt_batch(contents)
-    # To a decoder nothing is missing; a file with nothing in it is a fault.
-    empty = (cells != "") & (contents == "")
-    return tensors, tf.where(empty, "the file is empty", faults)
-
-
-def _read_file(path):
-    return tf.cond(path == "", lambda: "", lambda: tf.io.read_file(path))
+    return tensors, tf.where(closed != "", closed, faults)
 
 
 @dataclasses.dataclass(frozen=True)

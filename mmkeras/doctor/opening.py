@@ -110,6 +110,7 @@ class _Sounds:
 
     def __init__(self, decoder):
         self.decoder, self.key = decoder, f"{decoder.name}_facts"
+        self.unpacked = decoder.unpacked
         self.specs = {self.key: tf.TensorSpec((len(self.names),), tf.float64)}
 
     def attempt_batch(self, raws):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from pydantic import PositiveFloat, PositiveInt
 
-from mmkeras.modalities import binary, pcm, wav
+from mmkeras.modalities import binary, compressed, pcm, wav
 from mmkeras.modalities.resample import output_length, resample, source_length
 
 # Rows of one batch decoded at the same time: enough for the cores of a small server.
@@ -47,6 +47,10 @@ class Audio:
     def geometry(self):
         """What a branch must know: rate in Hz and length in samples."""
         return {"rate_hz": self.rate_hz, "clip_samples": self.clip_samples}
+
+    # Before `attempt_batch` in training, where the file may be FLAC, Ogg or MP3.
+    unpacked = staticmethod(compressed.unpacked)
+    wave_bytes = staticmethod(compressed.wave_bytes)
 
     def decode(self, raw):
         """One file -> {name: samples, name_samples: count, name_present: bool}.

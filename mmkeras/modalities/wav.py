@@ -38,12 +38,16 @@ _HEADER = {
     "sub_tag": (24, 2, "little"),
 }
 _WAVES = tuple({0: magic, 8: b"WAVE"} for magic in (b"RIFF", b"RF64", b"BW64"))
+# What `compressed` unpacks before this is reached.
+FOR_TRAINING = ("FLAC", "Ogg", "MP3")
 _OTHERS = (
     ("FLAC", {0: b"fLaC"}),
     ("Ogg", {0: b"OggS"}),
     ("MP3", {0: b"ID3"}),
     ("MP3", {0: b"\xff\xfb"}),
     ("MP3", {0: b"\xff\xf3"}),
+    ("MP3", {0: b"\xff\xf2"}),
+    ("MP3", {0: b"\xff\xfa"}),
     ("M4A/MP4", {4: b"ftyp"}),
     ("AIFF", {0: b"FORM"}),
     ("Matroska/WebM", {0: b"\x1a\x45\xdf\xa3"}),
@@ -209,7 +213,9 @@ def _other(raw, head):
 
 
 def _convert(name):
-    return f"not a WAV file but {name}: convert it with soundfile or ffmpeg first"
+    if name in FOR_TRAINING:
+        return f"not a WAV file but {name}: send WAV; {name} is for training only"
+    return f"not a WAV file but {name}: convert it with ffmpeg first"
 
 
 def _unknown(raw):

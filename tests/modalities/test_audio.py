@@ -125,19 +125,19 @@ FAULTS = [
     (b"RIFF", "not a WAV file (begins with 'RIFF')"),
     (
         written(np.zeros(9), kind="FLAC"),
-        "not a WAV file but FLAC: convert it with soundfile or ffmpeg first",
+        "not a WAV file but FLAC: send WAV; FLAC is for training only",
     ),
     (
         written(np.zeros(9), kind="OGG", subtype="VORBIS"),
-        "not a WAV file but Ogg: convert it with soundfile or ffmpeg first",
+        "not a WAV file but Ogg: send WAV; Ogg is for training only",
     ),
     (
         b"ID3\x04" + b"\0" * 20,
-        "not a WAV file but MP3: convert it with soundfile or ffmpeg first",
+        "not a WAV file but MP3: send WAV; MP3 is for training only",
     ),
     (
         b"\0\0\0\x20ftypM4A ",
-        "not a WAV file but M4A/MP4: convert it with soundfile or ffmpeg first",
+        "not a WAV file but M4A/MP4: convert it with ffmpeg first",
     ),
     (riff(DATA), "WAV file has no fmt chunk"),
     (riff(form()), "WAV file has no data chunk"),

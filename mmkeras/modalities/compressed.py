@@ -1,0 +1,79 @@
+"""FLAC, Ogg and MP3 -> the bytes of a WAV file, by libsndfile: for training only.
+
+A served graph has TensorFlow's operations alone, none of which reads these. So they are
+unpacked outside the graph, and from there on every sound goes the same way: of the same
+PCM samples, FLAC gives the same bits as WAV.
+"""
+
+import io
+
+import tensorflow as tf
+
+from mmkeras.modalities import binary
+
+MAGICS = (
+    ("FLAC", {0: b"fLaC"}),
+    ("Ogg", {0: b"OggS"}),
+    ("MP3", {0: b"ID3"}),
+    *(
+        ("MP3", {0: b"\xff" + second})
+        for second in (b"\xfb", b"\xf3", b"\xf2", b"\xfa")
+    ),
+)
+# How samples are written: whole numbers stay what they are, others become floats.
+SUBTYPES = {
+    "PCM_S8": ("int16", "PCM_16"),
+    "PCM_16": ("int16", "PCM_16"),
+    "PCM_24": ("int32", "PCM_24"),
+}
+
+
+def unpacked(raw):
+    """One file of any kind, unpacked where it is compressed; no operation to serve.
+
+    Args:
+        raw: scalar string, the whole file.
+
+    Returns:
+        (raw or the bytes of a WAV file, fault): scalar strings; "" and what is wrong
+        where it cannot be unpacked.
+    """
+    head = binary.window(raw, 0, 4)
+    is_packed = tf.reduce_any(binary.matches(head, [magic for _, magic in MAGICS]))
+
+    def unpack():
+        found, fault = tf.numpy_function(_attempt, [raw], (tf.string, tf.string))
+        return tf.ensure_shape(found, ()), tf.ensure_shape(fault, ())
+
+    return tf.cond(is_packed, unpack, lambda: (raw, tf.constant("")))
+
+
+def wave_bytes(raw):
+    """The bytes of a file -> of a WAV file, in Python; of others, as they are.
+
+    Raises:
+        ValueError: it cannot be unpacked.
+    """
+    name = next((name for name, m in MAGICS if raw.startswith(m[0])), None)
+    if name is None:
+        return raw
+    try:
+        import soundfile
+    except (ImportError, OSError):  # the second: no libsndfile
+        raise ValueError(f"{name} needs: pip install soundfile") from None
+    try:
+        with soundfile.SoundFile(io.BytesIO(raw)) as file:
+            kind, subtype = SUBTYPES.get(file.subtype, ("float32", "FLOAT"))
+            samples, rate_hz = file.read(dtype=kind, always_2d=True), file.samplerate
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise ValueError(f"{name} data is truncated or corrupt: {error}") from None
+    written = io.BytesIO()
+    soundfile.write(written, samples, rate_hz, subtype, format="WAV")
+    return written.getvalue()
+
+
+def _attempt(raw):
+    try:
+        return wave_bytes(raw), b""
+    except ValueError as error:
+        return b"", str(error).encode()
