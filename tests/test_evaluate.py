@@ -16,6 +16,7 @@ from mmkeras.manifest import ManifestError
 from mmkeras.run import open_folder, read_rows
 
 KEYS = ["rows", "accuracy", "macro_f1", "log_loss", "per_class", "confusion"]
+KEYS += ["intervals", "resampling", "baselines", "gain", "subsets"]
 
 
 @pytest.fixture
@@ -73,11 +74,15 @@ def test_metrics_have_their_keys(trained, rows):
     metrics = strict_json(trained.metrics_json)
     assert list(metrics) == ["valid", "test"]
     for split, judged in metrics.items():
-        assert list(judged) == [*KEYS, "baselines"]
+        assert [key for key in judged if key in KEYS] == KEYS
+        numbers = {key for key, value in judged.items() if isinstance(value, float)}
+        assert set(judged["intervals"]) == numbers and "roc_auc" in numbers
         assert judged["rows"] == len(rows.split(split))
         assert list(judged["baselines"]) == ["text", "image", "audio", "late_fusion"]
         for scores in judged["baselines"].values():
-            assert list(scores) == ["accuracy", "macro_f1", "log_loss"]
+            assert list(scores)[:3] == ["accuracy", "macro_f1", "log_loss"]
+            assert set(scores) == numbers | {"intervals"}
+            assert list(scores["intervals"]) == ["accuracy"]
 
 
 @pytest.mark.parametrize("name", ["text", "image", "audio", "late_fusion", "fusion"])
@@ -144,7 +149,10 @@ def test_two_targets_have_a_verdict_each(two_targets):
     metrics = evaluate.report(run, rows, ("test",))["test"]
     assert {"label.accuracy", "parity.accuracy", "parity.confusion"} <= set(metrics)
     told = evaluate.verdict(metrics)
-    assert re.match(r"label: Fusion .* points\..* parity: Fusion .* points\.", told)
+    told = re.findall(r"(label|parity): Fusion .*? points \(95 % interval", told)
+    assert told == ["label", "parity"]
+    assert {"label.gain", "parity.gain"} <= set(metrics)
+    assert "label.accuracy" in metrics["intervals"]
     figures = {path.name for path in run.figures.glob("*.png")}
     for target in ("label", "parity"):
         assert {f"confusion_{target}.png", f"baselines_{target}.png"} <= figures

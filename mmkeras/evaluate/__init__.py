@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from mmkeras import manifest
-from mmkeras.evaluate import pages
-from mmkeras.evaluate.judging import decide, judge, judged, predict, readable
+from mmkeras.evaluate import gains, groups, judging, pages
+from mmkeras.evaluate.advising import shortfalls
+from mmkeras.evaluate.judging import decide, predict
 from mmkeras.evaluate.telling import headlines, plain, tables, verdict
 from mmkeras.run import Run
 
@@ -16,12 +17,13 @@ __all__ = [
     "plain",
     "predict",
     "report",
+    "shortfalls",
     "tables",
     "verdict",
 ]
 
 
-def report(run, rows, splits=("valid", "test"), *, log=print):
+def report(run, rows, splits=("valid", "test"), *, slices=(), log=print):
     """Judges a run and writes metrics.json, figures, report.html and README.md.
 
     What another manifest gives is written below `judged/` in the run's folder, see
@@ -31,24 +33,24 @@ def report(run, rows, splits=("valid", "test"), *, log=print):
         run: a `run.Run`.
         rows: a `manifest.Manifest` with the recipe's columns.
         splits: which of its splits; those without rows are left out.
+        slices: columns of the manifest, each value of which is judged by itself too.
         log: called with one line of text now and then.
 
     Returns:
-        What metrics.json holds: {split: {"rows", the scores of the task, "baselines":
-        {input or "late_fusion": those of its scores that are numbers}}}. The first
-        score is the one that fusion is judged by. With several targets each name of a
-        score begins with its target and a dot.
+        What metrics.json holds: {split: see `judge`}.
 
     Raises:
-        ManifestError: none of the splits has a usable row.
+        ManifestError: none of the splits has a usable row, or the manifest lacks a
+            column of `slices`.
         ValueError: the model's outputs are not finite.
     """
+    groups.check(rows, slices)
     metrics = {}
     for split in splits:
-        part, loaded, faults = readable(run, rows.split(split), log)
+        part, loaded, faults = judging.readable(run, rows.split(split), log)
         rows = rows.reject(faults)
         if len(part):
-            metrics[split] = judged(run, part, loaded, log)
+            metrics[split] = _judged(run, part, loaded, slices, log)
     if not metrics:
         raise manifest.ManifestError(
             f"{rows.path.name} has no usable row in the splits {', '.join(splits)}"
@@ -59,6 +61,45 @@ def report(run, rows, splits=("valid", "test"), *, log=print):
     run.write_json(there.metrics_json, kept)
     pages.write(run, there, kept, rows)
     return metrics
+
+
+def judge(run, rows, *, slices=(), log=print):
+    """The metrics of one split; None where it has no usable row.
+
+    Args:
+        run: a `run.Run`.
+        rows: a `manifest.Manifest`, all of whose rows are judged.
+        slices: columns of the manifest, each value of which is judged by itself too.
+        log: called with one line where rows or a baseline had to be left out.
+
+    Returns:
+        {"rows", the scores of the task, "intervals", "resampling", "baselines": see
+        `judging.judged`; "gain": see `gains.gains`, of a run of several inputs;
+        "subsets", "slices": see `groups`, where there are}. The first score is the one
+        that fusion is judged by. With several targets each name of a score begins with
+        its target and a dot, and so does "gain".
+
+    Raises:
+        ManifestError: the manifest lacks a column of `slices`.
+        ValueError: the model's outputs are not finite.
+    """
+    groups.check(rows, slices)
+    rows, loaded, _ = judging.readable(run, rows, log)
+    return _judged(run, rows, loaded, slices, log) if len(rows) else None
+
+
+def _judged(run, rows, loaded, slices, log):
+    """The metrics of rows that are decoded; see `judge`."""
+    seen = judging.see(run, rows, loaded, log)
+    found = judging.judged(seen)
+    if len(run.decoders) > 1:
+        for target, gain in gains.gains(run, seen).items():
+            found[f"{target}.gain" if len(run.tasks) > 1 else "gain"] = gain
+    if subsets := groups.subsets(run, seen):
+        found["subsets"] = subsets
+    if slices:
+        found["slices"] = groups.slices(seen, slices)
+    return found
 
 
 def place(run, rows):

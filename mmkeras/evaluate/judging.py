@@ -1,26 +1,16 @@
 """A run's outputs on rows, and what its tasks score of them."""
 
+import dataclasses
+import functools
+
 import numpy as np
 
 from mmkeras import dataset, tasks
+from mmkeras.scores import resampling
 
+FUSION = "fusion"
 # The mean of the single models' outputs, judged as a model of its own.
 LATE = "late_fusion"
-
-
-def judge(run, rows, *, log=print):
-    """The metrics of one split; None where it has no usable row.
-
-    Args:
-        run: a `run.Run`.
-        rows: a `manifest.Manifest`, all of whose rows are judged.
-        log: called with one line where rows or a baseline had to be left out.
-
-    Raises:
-        ValueError: the model's outputs are not finite.
-    """
-    rows, loaded, _ = readable(run, rows, log)
-    return judged(run, rows, loaded, log) if len(rows) else None
 
 
 def readable(run, rows, log):
@@ -38,16 +28,46 @@ def readable(run, rows, log):
     return rows, loaded, faults
 
 
-def judged(run, rows, loaded, log):
-    """The metrics of rows that are decoded; see `judge`."""
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a run's models make of rows.
+
+    Attributes:
+        rows: the `manifest.Manifest`.
+        loaded: `dataset.Rows` of them.
+        truths: {target: (truth, (rows,) bool, whether it is known)}.
+        tasks: {model: {target: task}}, of `fusion`, each input's own and `late_fusion`.
+        outputs: {model: {target: (rows, ...) array}}, `fusion` first.
+    """
+
+    rows: object
+    loaded: object
+    truths: dict
+    tasks: dict
+    outputs: dict
+
+
+def see(run, rows, loaded, log):
+    """Asks all models of a run.
+
+    Args:
+        run: a `run.Run`.
+        rows: a `manifest.Manifest`, see `readable`.
+        loaded: the same rows, decoded.
+        log: called with one line where a baseline had to be left out.
+
+    Returns:
+        A `Seen`.
+
+    Raises:
+        ValueError: the model's outputs are not finite.
+    """
     outputs = predict(run.model, loaded, len(rows))
     if not _finite(outputs):
         raise ValueError(
             "the model's outputs are not finite: its training diverged. Lower "
             f"train.learning_rate, it was {run.recipe.train.learning_rate:g}"
         )
-    truths = _truths(run.tasks, rows)
-    found = {"rows": len(rows), **_scores(run.tasks, truths, outputs)}
     alone = {}
     for name in run.decoders:
         network = run.baseline(name)
@@ -57,10 +77,42 @@ def judged(run, rows, loaded, log):
             if not _finite(alone[name]):
                 log(f"left out the baseline {name}: its outputs are not finite")
                 del alone[name]
-    if alone:
+    made = {FUSION: outputs, **(with_late(run.tasks, alone) if alone else {})}
+    tasks = {name: run.tasks_of(name) for name in made} | {FUSION: run.tasks}
+    return Seen(rows, loaded, truths(run.tasks, rows), tasks, made)
+
+
+def judged(seen):
+    """The scores of all models, and how sure those of the model itself are.
+
+    Returns:
+        {"rows", the scores, "intervals": {score: [low, high]}, "resampling": how they
+        were found, "baselines": {model: the scores that are numbers, and "intervals" of
+        the first one of each target}, where there are}.
+    """
+    fused = seen.tasks[FUSION], seen.truths, seen.outputs[FUSION]
+    draws = {name: task.draws for name, task in fused[0].items()}
+    found = {
+        "rows": len(seen.rows),
+        **scores(*fused),
+        "intervals": intervals(*fused),
+        "resampling": {
+            "method": resampling.METHOD,
+            "share": resampling.SHARE,
+            "draws": draws if len(draws) > 1 else next(iter(draws.values())),
+            "seed": resampling.SEED,
+        },
+    }
+    others = {name: each for name, each in seen.outputs.items() if name != FUSION}
+    if others:
         found["baselines"] = {
-            name: headline(_scores(run.tasks_of(name), truths, outputs))
-            for name, outputs in with_late(run.tasks, alone).items()
+            name: {
+                **headline(scores(seen.tasks[name], seen.truths, outputs)),
+                "intervals": intervals(
+                    seen.tasks[name], seen.truths, outputs, first=True
+                ),
+            }
+            for name, outputs in others.items()
         }
     return found
 
@@ -102,7 +154,7 @@ def decide(made, models, splits):
         for split, (loaded, rows) in splits.items():
             own = loaded.only(set(network.input))
             outputs[name][split] = predict(network, own, len(rows))
-    alone = {name: each for name, each in outputs.items() if name != "fusion"}
+    alone = {name: each for name, each in outputs.items() if name != FUSION}
     if alone:
         late = {
             split: with_late(made, {name: each[split] for name, each in alone.items()})
@@ -110,9 +162,9 @@ def decide(made, models, splits):
         }
         if all(LATE in each for each in late.values()):
             outputs[LATE] = {split: each[LATE] for split, each in late.items()}
-    truths = {split: _truths(made, rows) for split, (_, rows) in splits.items()}
+    known = {split: truths(made, rows) for split, (_, rows) in splits.items()}
     return {
-        name: _decisions(made, truths, by_split) for name, by_split in outputs.items()
+        name: _decisions(made, known, by_split) for name, by_split in outputs.items()
     }
 
 
@@ -136,8 +188,8 @@ def predict(network, loaded, count, batch_size=128):
         return network.predict(dataset.ordered(loaded, count, batch_size), verbose=0)
 
 
-def _truths(made, rows):
-    """{target: (truth, which rows have one)}."""
+def truths(made, rows):
+    """{target: (truth, which rows have one)} of a manifest's rows."""
     return {name: tasks.truth(task, rows.frame[name]) for name, task in made.items()}
 
 
@@ -145,16 +197,47 @@ def _finite(outputs):
     return all(np.isfinite(values).all() for values in outputs.values())
 
 
-def _scores(made, truths, outputs):
-    """All tasks' scores in one dict; prefixed by target where there are several."""
+def scores(made, known, outputs):
+    """All tasks' scores in one dict; prefixed by target where there are several.
+
+    Args:
+        made: {target: task}.
+        known: {target: (truth, which rows count)}.
+        outputs: {target: (rows, ...)}.
+    """
     found = {}
-    for name, task in made.items():
-        prefix = f"{name}." if len(made) > 1 else ""
-        truth, known = truths[name]
-        if known.any():
-            scores = task.scores(truth[known], outputs[name][known])
-            found |= {f"{prefix}{key}": value for key, value in scores.items()}
+    for name, task, truth, told in _each(made, known, outputs):
+        each = task.scores(truth, told)
+        found |= {f"{name}{key}": value for key, value in each.items()}
     return found
+
+
+def intervals(made, known, outputs, first=False):
+    """{score: [low, high]} of those that are numbers, or of the first one of each task.
+
+    Quantiles of an error are a dict of intervals, as they are of numbers. See `scores`
+    for the arguments.
+    """
+    found = {}
+    for name, task, truth, told in _each(made, known, outputs):
+        redrawn = functools.partial(task.redrawn, truth, told, first=first)
+        ends = resampling.intervals(redrawn, len(truth), task.draws)
+        for key, each in ends.items():
+            score, dot, part = key.partition(".")
+            if dot:
+                found.setdefault(f"{name}{score}", {})[part] = each
+            else:
+                found[f"{name}{score}"] = each
+    return found
+
+
+def _each(made, known, outputs):
+    """(prefix, task, truth, outputs) of every target that some rows have."""
+    for name, task in made.items():
+        truth, here = known[name]
+        if here.any():
+            prefix = f"{name}." if len(made) > 1 else ""
+            yield prefix, task, truth[here], outputs[name][here]
 
 
 def headline(scores):

@@ -2,11 +2,14 @@
 
 import math
 
+from mmkeras.evaluate.advising import advice
 from mmkeras.evaluate.judging import LATE, headline
 
 # Scores that are no shares, and so are not told in per cent.
-PLAIN = ("r2", "mae", "rmse")
-TITLES = {"r2": "R2", "roc_auc": "ROC AUC"}
+PLAIN = ("r2", "mae", "rmse", "log_loss", "brier")
+TITLES = {"r2": "R2", "roc_auc": "ROC AUC", "mae": "MAE", "rmse": "RMSE"}
+# Scores of a target that stand in tables and lines, its first ones.
+SHOWN = 4
 
 
 def headlines(metrics):
@@ -41,9 +44,43 @@ def verdict(metrics):
     sentences = []
     for target, key in headlines(metrics).items() if baselines else ():
         values = {name: one[key] for name, one in baselines.items() if key in one}
-        told = _compared(key, metrics[key], values)
+        gain = metrics.get(f"{target}.gain" if target else "gain", {})
+        if gain.get("over_single", {}).get("interval"):
+            told = _shown(gain, metrics, key)
+        else:
+            told = _compared(key, metrics[key], values)
         sentences.append(f"{target}: {told}" if target else told)
     return " ".join(filter(None, sentences))
+
+
+def _shown(gain, metrics, key):
+    """The sentence on one target whose difference has an interval."""
+    score, best = gain["score"], gain["best_single"]
+    over = gain["over_single"]
+    difference, (low, high) = over["difference"], over["interval"]
+    helped = "helped" if low > 0 else "did not help"
+    if low <= 0 <= high:
+        helped = "is not shown to help"
+    name = "" if score == "accuracy" else f"{title(score)} "
+    ends = " to ".join(change(score, end) for end in (low, high))
+    zero = ", which includes 0" * (low <= 0 <= high)
+    told = (
+        f"Fusion {helped}: {name}{amount(score, metrics[key])} against "
+        f"{amount(score, metrics[key] - difference)} of {best} alone, "
+        f"{by(score, difference)} (95 % interval {ends}{zero})."
+    )
+    late = gain.get("over_late_fusion", {})
+    if low > 0:
+        if late.get("difference") is not None and late["difference"] < 0:
+            mean = amount(score, metrics[key] - late["difference"])
+            told += f" The mean of the single models does better: {mean}."
+        return told
+    ends = {
+        name: part["intervals"].get(key, [math.inf] * 2)[1]
+        for name, part in metrics.get("subsets", {}).items()
+    }
+    weak = [name for name, end in ends.items() if end < metrics[key]]
+    return " ".join([told, *advice(gain, metrics["rows"], weak)])
 
 
 def _compared(key, fused, others):
@@ -58,7 +95,7 @@ def _compared(key, fused, others):
     name = "" if score == "accuracy" else f"{title(score)} "
     told = (
         f"Fusion {helped}: {name}{amount(score, fused)} against "
-        f"{amount(score, singles[best])} of {best} alone, {difference(score, gain)}."
+        f"{amount(score, singles[best])} of {best} alone, {by(score, gain)}."
     )
     if others.get(LATE, fused) > fused:
         late = amount(score, others[LATE])
@@ -82,21 +119,37 @@ def amount(score, value):
     return f"{value:.3f}" if score in PLAIN else f"{100 * value:.1f} %"
 
 
-def difference(score, value):
+def change(score, value):
+    """A difference of two scores as a number, in points where they are shares."""
+    return f"{value:+.3f}" if score in PLAIN else f"{100 * value:+.1f}"
+
+
+def by(score, value):
     """The difference of two scores for people."""
-    return f"{value:+.3f}" if score in PLAIN else f"{100 * value:+.1f} points"
+    return change(score, value) + " points" * (score not in PLAIN)
 
 
 def plain(judged):
-    """The headline numbers of a split in one line."""
+    """The first numbers of a split in one line."""
+    several = [key for key in headlines(judged) if key]
     return ", ".join(
         f"{key.replace('_', ' ')} {value:.3f}"
-        for key, value in headline(judged).items()
+        for target in several or [""]
+        for key, value in brief(judged, target).items()
     )
 
 
+def brief(judged, target):
+    """Those scores of a target that stand in tables, under their full names."""
+    prefix = f"{target}." if target else ""
+    own = headline(of_target(judged, target))
+    return {f"{prefix}{key}": own[key] for key in list(own)[:SHOWN]}
+
+
 def tables(split, judged):
-    """The headline numbers of a split and of its baselines, as rows of text.
+    """The first numbers of a split and of its baselines, as rows of text.
+
+    Behind the first score stands its 95 % interval.
 
     Args:
         split: its name.
@@ -110,8 +163,10 @@ def tables(split, judged):
 
 
 def _table(split, judged, target):
-    keys = list(headline(of_target(judged, target)))
+    prefix = f"{target}." if target else ""
+    keys = [key.removeprefix(prefix) for key in brief(judged, target)]
     names = [key.replace("_", " ") for key in keys]
+    names.insert(1, "95 % interval")
     told = f"{split}, {judged['rows']} rows" + (f", {target}" if target else "")
     lines = [[told, *names]]
     for name, scores in {"": judged, **judged.get("baselines", {})}.items():
@@ -119,6 +174,8 @@ def _table(split, judged, target):
         if "baselines" not in judged:
             model = "model"
         own = of_target(scores, target)
-        cells = (f"{own[key]:.4f}" if key in own else "" for key in keys)
+        cells = [f"{own[key]:.4f}" if key in own else "" for key in keys]
+        ends = scores.get("intervals", {}).get(f"{prefix}{keys[0]}")
+        cells.insert(1, f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
         lines.append([model, *cells])
     return lines

@@ -8,11 +8,16 @@ A task has
 - `loss()` and `metrics()`: for `fit`; the loss gives one number a row;
 - `judged_on` and `choose(judged)`: the splits whose outputs decide on thresholds after
   training, and the decision, for `decisions.json`;
+- `calibrated(outputs)`: outputs as they are told, where they are probabilities; what
+  takes outputs below takes them as the model gives them;
 - `decode(outputs)` and `serve(outputs)`: the answers, in Python and in the served
-  graph;
+  graph; a task that serves "abstained" has `abstains(outputs)` too;
 - `scores(truth, outputs)`: the first one is what fusion is judged by, the higher the
-  better; `can_average`: whether the mean of several models' outputs
-  has a meaning; `takes_empty`: whether an empty cell is an answer.
+  better; `redrawn(truth, outputs, counts, first)`: those that are numbers, or the first
+  one alone, of rows that count as often as `counts` (draws, rows) says, {score:
+  (draws,)}; `draws`: how many a bootstrap takes;
+- `can_average`: whether the mean of several models' outputs has a meaning;
+  `takes_empty`: whether an empty cell is an answer.
 """
 
 import numpy as np

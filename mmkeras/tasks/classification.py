@@ -1,11 +1,19 @@
 """One label of several: softmax over the classes (two classes are a softmax of two)."""
 
+import copy
 import re
 
 import keras
 import numpy as np
+from keras import ops
+from scipy.special import logsumexp
 
 from mmkeras.families import Fraction, nearest
+from mmkeras.scores import calibration, classes, resampling
+from mmkeras.scores.resampling import mean
+
+# The least probability whose logarithm is taken, in float32 too.
+LEAST = 1e-30
 
 
 def in_order(values):
@@ -25,7 +33,7 @@ class Classification:
 
     Args:
         labels: the classes, list of str; their order is the order of the outputs.
-        decision: {"threshold": probability in [0, 1]}, as `choose` gives; 0 where None.
+        decision: as `choose` gives; probabilities as they are where None.
         label_smoothing: share of the target's probability spread over all classes,
             in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
         outside: the label of rows that belong to no class proper, as `oos`; it is told
@@ -33,6 +41,10 @@ class Classification:
             chosen on the valid rows.
         refused: share of the valid rows told right, in [0, 1), that this threshold may
             turn into `outside`.
+        precision: share of the rows that are answered which should be right, in [0, 1);
+            the model then says of each row whether it abstains, below a probability
+            that is chosen on the valid rows. None: no such answer. Without valid rows
+            nothing shows a precision, and it always abstains.
 
     Raises:
         ValueError: fewer than two labels, or `outside` is none of them.
@@ -41,6 +53,8 @@ class Classification:
     labels_of = staticmethod(in_order)
     can_average = True
     takes_empty = False
+    judged_on = ("valid",)
+    draws = resampling.DRAWS
 
     def __init__(
         self,
@@ -50,6 +64,7 @@ class Classification:
         label_smoothing: Fraction = 0.0,
         outside: str | None = None,
         refused: Fraction = 0.005,
+        precision: Fraction | None = None,
     ):
         if len(labels) < 2:
             raise ValueError(
@@ -62,9 +77,11 @@ class Classification:
                 f"{nearest(outside, labels)}"
             )
         self.labels, self.outside, self.refused = list(labels), outside, refused
-        self.label_smoothing = label_smoothing
-        self.threshold = (decision or {}).get("threshold", 0.0)
-        self.judged_on = () if outside is None else ("valid",)
+        self.label_smoothing, self.precision = label_smoothing, precision
+        decision = decision or {}
+        self.threshold = decision.get("threshold", 0.0)
+        self.temperature = decision.get("temperature", 1.0)
+        self.abstain_below = decision.get("abstain_below", 2.0)
 
     def target(self, values):
         """Texts of labels -> one-hot rows, (rows, classes) float32.
@@ -94,29 +111,63 @@ class Classification:
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
 
     def choose(self, judged):
-        """The threshold below which a row is taken to be outside.
+        """A temperature, then thresholds of the calibrated probabilities.
 
-        The highest that refuses no more of the valid rows told right than `refused`
-        says: what is outside is seldom among valid rows as often as it will be asked.
+        `threshold`, below which a row is taken to be outside, is the highest that
+        refuses no more of the valid rows told right than `refused` says: what is
+        outside is seldom among valid rows as often as it will be asked.
 
         Args:
             judged: {"valid": (truth, probabilities)}.
+
+        Returns:
+            {"temperature", "calibration": see `calibration.temperature`; "threshold"
+            with `outside`; "abstain_below" with `precision`}.
         """
         truth, probabilities = judged["valid"]
-        best, sure, called = self._inside(probabilities)
-        right = sure[(best == np.argmax(truth, axis=-1)) & ~called]
-        return {
-            "threshold": float(np.quantile(right, self.refused)) if len(right) else 0.0
-        }
+        true = np.argmax(truth, axis=-1)
+        logs = np.log(np.maximum(_exact(probabilities), LEAST))
+
+        def loss(temperature):
+            scaled = logs / temperature
+            normal = logsumexp(scaled, axis=1)
+            return float(np.mean(normal - scaled[np.arange(len(true)), true]))
+
+        found = calibration.temperature(loss, len(true))
+        decided = copy.copy(self)
+        decided.temperature = found["temperature"]
+        if self.outside is not None:
+            best, sure, called = decided._inside(probabilities)
+            right = sure[(best == true) & ~called]
+            quantile = np.quantile(right, self.refused) if len(right) else 0.0
+            decided.threshold = found["threshold"] = float(quantile)
+        if self.precision is not None:
+            told = decided.called(probabilities)
+            sure = decided._told_with(probabilities, told)
+            found["abstain_below"] = calibration.abstaining(
+                sure, told == true, self.precision
+            )
+        return found
+
+    def calibrated(self, probabilities):
+        """Probabilities (rows, classes) as they are told: of logits / temperature."""
+        if self.temperature == 1:
+            return probabilities
+        logs = ops.log(ops.maximum(probabilities, LEAST))
+        return ops.softmax(logs / self.temperature, axis=-1)
+
+    def _calibrated(self, probabilities):
+        return np.asarray(self.calibrated(np.asarray(probabilities)))
 
     def _inside(self, probabilities):
         """(best class inside, its probability, whether `outside` is still better)."""
         at = self.labels.index(self.outside)
+        # Which is best is asked of what was not scaled: rounding makes no new ties.
         others = np.array(probabilities)
         others[:, at] = -1
         best = np.argmax(others, axis=-1)
-        sure = others[np.arange(len(others)), best]
-        return best, sure, np.asarray(probabilities)[:, at] > sure
+        called = np.asarray(probabilities)[:, at] > others[np.arange(len(best)), best]
+        return best, self._calibrated(probabilities)[np.arange(len(best)), best], called
 
     def called(self, probabilities):
         """Probabilities (rows, classes) -> position of the label told, (rows,)."""
@@ -125,6 +176,15 @@ class Classification:
         best, sure, called = self._inside(probabilities)
         outside = called | (sure < np.float32(self.threshold))
         return np.where(outside, self.labels.index(self.outside), best)
+
+    def _told_with(self, probabilities, called):
+        """The calibrated probability of the label told, (rows,)."""
+        return self._calibrated(probabilities)[np.arange(len(called)), called]
+
+    def abstains(self, probabilities):
+        """Probabilities (rows, classes) -> (rows,) bool: too unsure to answer."""
+        told = self._told_with(probabilities, self.called(probabilities))
+        return told < np.float32(self.abstain_below)
 
     def decode(self, probabilities):
         """Probabilities (rows, classes) -> list of the labels told."""
@@ -136,57 +196,63 @@ class Classification:
         Returns:
             {"label": (batch,) string; "probability": (batch,) of that label, small for
             `outside` where no class was sure enough; "probabilities": (batch, classes)
-            in the order of `labels`}.
+            in the order of `labels`, calibrated; with `precision` also "abstained":
+            (batch,) bool}.
         """
         # The one place of a task that needs strings in the graph.
         import tensorflow as tf
 
+        told = self.calibrated(probabilities)
         best = tf.argmax(probabilities, axis=-1)
         if self.outside is not None:
             at = self.labels.index(self.outside)
             others = probabilities - 2 * tf.one_hot(at, len(self.labels))
-            sure = tf.reduce_max(others, axis=-1)
-            outside = (probabilities[:, at] > sure) | (sure < self.threshold)
-            best = tf.where(outside, tf.cast(at, tf.int64), tf.argmax(others, axis=-1))
-        return {
+            best = tf.argmax(others, axis=-1)
+            sure = tf.gather(told, best, axis=1, batch_dims=1)
+            outside = probabilities[:, at] > tf.reduce_max(others, axis=-1)
+            outside |= sure < self.threshold
+            best = tf.where(outside, tf.cast(at, tf.int64), best)
+        probability = tf.gather(told, best, axis=1, batch_dims=1)
+        answer = {
             "label": tf.gather(tf.constant(self.labels), best),
-            "probability": tf.gather(probabilities, best, axis=1, batch_dims=1),
-            "probabilities": tf.identity(probabilities),
+            "probability": probability,
+            "probabilities": tf.identity(told),
         }
+        if self.precision is not None:
+            answer["abstained"] = probability < self.abstain_below
+        return answer
 
     def scores(self, truth, probabilities):
-        """Accuracy, macro F1 and log loss, with one entry a class.
+        """How well the classes are told, by calibrated probabilities.
 
         Args:
             truth: one-hot rows, (rows, classes), as `target` gives.
-            probabilities: (rows, classes).
+            probabilities: (rows, classes), as the model gives them.
 
         Returns:
-            {"accuracy", "macro_f1", "log_loss", "per_class": {label: {"precision",
-            "recall", "f1", "rows"}}, "confusion": [[rows of class i called j]]}; all
-            shares in [0, 1], log loss in nats. With `outside` also "inside_accuracy",
-            of the other rows, and "outside_recall", of its own.
+            {the scores of `classes.measured`, "accuracy" first, "per_class": {label:
+            {"precision", "recall", "f1", "rows"}}, "confusion": [[rows of class i
+            called j]], "reliability": {"before", "after" calibration: see
+            `calibration.reliability`}}. With `outside` also "inside_accuracy", of the
+            other rows, and "outside_recall", of its own; with `precision` "coverage",
+            the share of rows that are answered, and "answered_accuracy".
         """
         from sklearn import metrics
 
-        classes = np.arange(len(self.labels))
-        true, called = np.argmax(truth, -1), self.called(probabilities)
+        positions = np.arange(len(self.labels))
+        true, called, told = self._asked(truth, probabilities)
         per_class = metrics.precision_recall_fscore_support(
-            true, called, labels=classes, zero_division=0
+            true, called, labels=positions, zero_division=0
         )
-        confusion = metrics.confusion_matrix(true, called, labels=classes)
-        present = np.unique(np.concatenate([true, called]))
+        confusion = metrics.confusion_matrix(true, called, labels=positions)
+        found = classes.measured(true, called, told)
+        chosen = self._chosen(true, called, probabilities, np.ones((1, len(true))))
+        shown = {key: float(values[0]) for key, values in chosen.items()}
+        shown = {key: value for key, value in shown.items() if np.isfinite(value)}
         return {
-            "accuracy": float(np.mean(true == called)),
-            **self._outside_scores(true, called),
-            "macro_f1": float(
-                metrics.f1_score(
-                    true, called, labels=present, average="macro", zero_division=0
-                )
-            ),
-            "log_loss": float(
-                metrics.log_loss(true, _renormalised(probabilities), labels=classes)
-            ),
+            "accuracy": found["accuracy"],
+            **shown,
+            **found,
             "per_class": {
                 label: {
                     "precision": float(per_class[0][index]),
@@ -197,18 +263,40 @@ class Classification:
                 for index, label in enumerate(self.labels)
             },
             "confusion": confusion.tolist(),
+            "reliability": {
+                when: calibration.reliability(each.max(1), each.argmax(1) == true)
+                for when, each in (("before", _exact(probabilities)), ("after", told))
+            },
         }
 
-    def _outside_scores(self, true, called):
-        if self.outside is None:
-            return {}
-        outside = true == self.labels.index(self.outside)
-        right = true == called
-        shares = {"inside_accuracy": right[~outside], "outside_recall": right[outside]}
-        return {key: float(rows.mean()) for key, rows in shares.items() if len(rows)}
+    def redrawn(self, truth, probabilities, counts, first=False):
+        """The scores that are numbers, of rows drawn; see `mmkeras.tasks`."""
+        true, called, told = self._asked(truth, probabilities)
+        if first:
+            return {"accuracy": mean(counts, true == called)}
+        found = classes.redrawn(true, called, told, counts)
+        return found | self._chosen(true, called, probabilities, counts)
+
+    def _asked(self, truth, probabilities):
+        """(true, called, (rows,) each; calibrated probabilities in float64)."""
+        called = self.called(probabilities)
+        return np.argmax(truth, -1), called, _exact(self._calibrated(probabilities))
+
+    def _chosen(self, true, called, probabilities, counts):
+        """Scores of what options ask for, {score: (draws,)}."""
+        right, found = true == called, {}
+        if self.precision is not None:
+            answered = ~self.abstains(probabilities)
+            found["coverage"] = mean(counts, answered)
+            found["answered_accuracy"] = mean(counts, right, answered)
+        if self.outside is not None:
+            outside = true == self.labels.index(self.outside)
+            found["inside_accuracy"] = mean(counts, right, ~outside)
+            found["outside_recall"] = mean(counts, right, outside)
+        return found
 
 
-def _renormalised(probabilities):
+def _exact(probabilities):
     # float32 rows add up to one within 1e-7; scikit-learn wants better.
     exact = np.asarray(probabilities, "float64")
     return exact / exact.sum(axis=-1, keepdims=True)

@@ -1,10 +1,18 @@
 """Any number of labels of one row: a sigmoid each, a threshold each."""
 
+import copy
+
 import keras
 import numpy as np
+from keras import ops
 
+from mmkeras.scores import calibration, resampling
+from mmkeras.scores import labels as scoring
 from mmkeras.targets import names_in
 from mmkeras.tasks.classification import in_order
+
+# Of the probabilities whose logits are taken, in float32 too.
+LEAST, MOST = 1e-30, 1 - 2**-24
 
 
 class Multilabel:
@@ -12,8 +20,8 @@ class Multilabel:
 
     Args:
         labels: all of them, list of str; their order is the order of the outputs.
-        decision: {"thresholds": {label: probability from which on it is told}}, as
-            `choose` gives; 0.5 where None.
+        decision: as `choose` gives; probabilities as they are, told from 0.5 on, where
+            None.
         separator: between the labels of a cell; an empty cell has none of them.
 
     Raises:
@@ -24,12 +32,15 @@ class Multilabel:
     judged_on = ("valid",)
     can_average = True
     takes_empty = True  # a row that has none of the labels
+    draws = resampling.DRAWS
 
     def __init__(self, labels, decision=None, *, separator: str = "|"):
         if not labels:
             raise ValueError("multilabel needs a label, the train rows name none")
         self.labels, self.separator = list(labels), separator
-        chosen = (decision or {}).get("thresholds", {})
+        decision = decision or {}
+        self.temperature = decision.get("temperature", 1.0)
+        chosen = decision.get("thresholds", {})
         self.thresholds = np.array(
             [chosen.get(label, 0.5) for label in self.labels], "float32"
         )
@@ -62,24 +73,51 @@ class Multilabel:
         return [keras.metrics.F1Score(average="macro", threshold=0.5, name="macro_f1")]
 
     def choose(self, judged):
-        """For each label the threshold with the best F1 on the valid rows.
+        """One temperature; then for each label the threshold with the best F1.
 
-        Halfway between two neighbouring probabilities, so that rounding does not tell;
-        0.5 for a label that no valid row has.
+        Both on the valid rows. A threshold is halfway between two neighbouring
+        calibrated probabilities, so that rounding does not tell; 0.5 for a label that
+        no valid row has.
 
         Args:
             judged: {"valid": (truth, outputs)}.
+
+        Returns:
+            {"temperature", "calibration": see `calibration.temperature`; "thresholds":
+            {label: probability from which on it is told}}.
         """
         truth, outputs = judged["valid"]
+        exact = np.clip(np.asarray(outputs, "float64"), LEAST, MOST)
+        logits = np.log(exact) - np.log1p(-exact)
+
+        def loss(temperature):
+            signed = np.where(truth > 0.5, -logits, logits) / temperature
+            return float(np.logaddexp(0, signed).mean())
+
+        found = calibration.temperature(loss, len(truth))
+        scaled = copy.copy(self)
+        scaled.temperature = found["temperature"]
+        told = scaled._calibrated(outputs)
         thresholds = {
-            label: _best_threshold(truth[:, place], outputs[:, place])
+            label: _best_threshold(truth[:, place], told[:, place])
             for place, label in enumerate(self.labels)
         }
-        return {"thresholds": thresholds}
+        return {**found, "thresholds": thresholds}
+
+    def calibrated(self, outputs):
+        """Probabilities (rows, labels) as they are told: of logits / temperature."""
+        if self.temperature == 1:
+            return outputs
+        bounded = ops.clip(outputs, LEAST, MOST)
+        logits = ops.log(bounded) - ops.log1p(-bounded)
+        return ops.sigmoid(logits / self.temperature)
+
+    def _calibrated(self, outputs):
+        return np.asarray(self.calibrated(np.asarray(outputs)))
 
     def decode(self, outputs):
         """(rows, labels) -> texts of labels, as a cell of the manifest names them."""
-        told = np.asarray(outputs) >= self.thresholds
+        told = self._calibrated(outputs) >= self.thresholds
         return [
             self.separator.join(np.array(self.labels, object)[row].tolist())
             for row in told
@@ -90,47 +128,38 @@ class Multilabel:
 
         Returns:
             {"labels": (batch,) string, those told with the separator between;
-            "probabilities": (batch, labels) in the order of `labels`}.
+            "probabilities": (batch, labels) in the order of `labels`, calibrated}.
         """
         import tensorflow as tf
 
-        told = outputs >= tf.constant(self.thresholds)
+        calibrated = self.calibrated(outputs)
+        told = calibrated >= tf.constant(self.thresholds)
         names = tf.constant([f"{label}{self.separator}" for label in self.labels])
         joined = tf.strings.reduce_join(tf.where(told, names, ""), axis=-1)
         # All end with a separator, but for a row of no label.
         length = tf.strings.length(joined) - len(self.separator.encode("utf-8"))
         labels = tf.strings.substr(joined, tf.zeros_like(length), tf.maximum(length, 0))
-        return {"labels": labels, "probabilities": tf.identity(outputs)}
+        return {"labels": labels, "probabilities": tf.identity(calibrated)}
 
     def scores(self, truth, outputs):
-        """How well the labels are told.
+        """How well the labels are told, by calibrated probabilities.
 
         Args:
             truth: (rows, labels) of zeros and ones, as `target` gives.
-            outputs: probabilities, (rows, labels).
+            outputs: probabilities, (rows, labels), as the model gives them.
 
         Returns:
-            {"macro_f1", "micro_f1", "exact": share of rows whose set is right,
-            "average_precision": mean over the labels that some row has, "per_class":
-            {label: {"precision", "recall", "f1", "rows", "threshold"}}}; all in [0, 1].
+            {the scores of `scores.labels.measured`, "macro_f1" first, "per_class":
+            {label: {"precision", "recall", "f1", "rows", "threshold"}}, "reliability":
+            {"before", "after" calibration: see `calibration.reliability`}}.
         """
         from sklearn import metrics
 
-        true, told = np.asarray(truth) > 0.5, np.asarray(outputs) >= self.thresholds
+        true, told, calibrated = self._asked(truth, outputs)
         each = metrics.precision_recall_fscore_support(true, told, zero_division=0)
-        seen = true.any(axis=0)
-        score = lambda average: float(  # noqa: E731
-            metrics.f1_score(true, told, average=average, zero_division=0)
-        )
-        precision = [
-            metrics.average_precision_score(true[:, place], outputs[:, place])
-            for place in np.flatnonzero(seen)
-        ]
+        stages = (("before", np.asarray(outputs)), ("after", calibrated))
         return {
-            "macro_f1": score("macro"),
-            "micro_f1": score("micro"),
-            "exact": float((true == told).all(axis=1).mean()),
-            "average_precision": float(np.mean(precision)) if precision else 0.0,
+            **scoring.measured(true, told, calibrated),
             "per_class": {
                 label: {
                     "precision": float(each[0][place]),
@@ -141,7 +170,23 @@ class Multilabel:
                 }
                 for place, label in enumerate(self.labels)
             },
+            "reliability": {
+                when: calibration.reliability(probabilities.ravel(), true.ravel())
+                for when, probabilities in stages
+            },
         }
+
+    def redrawn(self, truth, outputs, counts, first=False):
+        """The scores that are numbers, of rows drawn; see `mmkeras.tasks`."""
+        true, told, calibrated = self._asked(truth, outputs)
+        if first:
+            return {"macro_f1": scoring.macro_f1(true, told, counts)}
+        return scoring.redrawn(true, told, calibrated, counts)
+
+    def _asked(self, truth, outputs):
+        """(true, told, bool; calibrated probabilities), (rows, labels) each."""
+        calibrated = self._calibrated(outputs)
+        return np.asarray(truth) > 0.5, calibrated >= self.thresholds, calibrated
 
 
 def _best_threshold(truth, outputs):

@@ -5,6 +5,8 @@ from typing import Literal
 import keras
 import numpy as np
 
+from mmkeras.scores import numbers, resampling
+
 
 class Regression:
     """A number, in its own unit.
@@ -20,6 +22,7 @@ class Regression:
     judged_on = ()
     can_average = True
     takes_empty = False
+    draws = resampling.DRAWS
 
     def __init__(
         self,
@@ -62,6 +65,10 @@ class Regression:
         """What `fit` shows each epoch, in the unit of the target."""
         return [keras.metrics.MeanAbsoluteError(name="mae")]
 
+    def calibrated(self, outputs):
+        """The numbers as they are: there are no probabilities."""
+        return outputs
+
     def decode(self, outputs):
         """(rows, 1) -> list of float."""
         return np.asarray(outputs)[:, 0].tolist()
@@ -78,28 +85,25 @@ class Regression:
             outputs: (rows, 1).
 
         Returns:
-            {"r2": share of the variance explained, at most 1, below 0 where the mean
-            would do better, nan of fewer than two rows; "mae" and "rmse" in the unit of
-            the target; "error_quantiles": {"0.5", "0.9", "0.95"} of the absolute error;
-            "points": [truth, told] of up to 1,000 rows}.
+            {the scores of `scores.numbers.measured`, "r2" first, "points": [truth,
+            told] of up to 1,000 rows}.
         """
-        from sklearn import metrics
-
-        true, told = np.asarray(truth)[:, 0], np.asarray(outputs)[:, 0]
-        true, told = true.astype("float64"), told.astype("float64")
-        off = np.abs(true - told)
+        true, told = _columns(truth, outputs)
         shown = np.unique(np.linspace(0, len(true) - 1, 1000).astype(int))
         return {
-            "r2": float(metrics.r2_score(true, told))
-            if len(true) > 1
-            else float("nan"),
-            "mae": float(off.mean()),
-            "rmse": float(np.sqrt((off**2).mean())),
-            "error_quantiles": {
-                str(share): float(np.quantile(off, share)) for share in (0.5, 0.9, 0.95)
-            },
+            **numbers.measured(true, told),
             "points": np.stack([true[shown], told[shown]], axis=1).tolist(),
         }
+
+    def redrawn(self, truth, outputs, counts, first=False):
+        """The scores that are numbers, of rows drawn; see `mmkeras.tasks`."""
+        found = numbers.redrawn(*_columns(truth, outputs), counts)
+        return {"r2": found["r2"]} if first else found
+
+
+def _columns(*arrays):
+    """(rows, 1) each -> (rows,) float64 each."""
+    return [np.asarray(each)[:, 0].astype("float64") for each in arrays]
 
 
 @keras.saving.register_keras_serializable("mmkeras")

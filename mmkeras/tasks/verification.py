@@ -5,6 +5,8 @@ import numpy as np
 from keras import ops
 
 from mmkeras.families import PositiveFloat, PositiveInt
+from mmkeras.scores import pairs as scoring
+from mmkeras.scores.resampling import mean
 from mmkeras.tasks.classification import in_order
 
 # Pairs that are compared when judging; beyond, a fixed sample of rows.
@@ -34,6 +36,7 @@ class Verification:
     judged_on = ("train", "valid")
     takes_empty = False
     can_average = False  # of two models' embeddings no mean has a meaning
+    draws = scoring.DRAWS
 
     def __init__(
         self,
@@ -93,10 +96,17 @@ class Verification:
             for label, mean in zip(self.labels, means, strict=True)
         }
         for split in ("valid", "train"):
-            same, cosines = pairs(*judged.get(split, judged["train"]))
+            _, same, cosines = pairs(*judged.get(split, judged["train"]))
             if same.any() and not same.all():
                 break
-        return {"threshold": equal_error(same, cosines)[1], "enrolled": enrolled}
+        return {
+            "threshold": scoring.equal_error(same, cosines)[1],
+            "enrolled": enrolled,
+        }
+
+    def calibrated(self, outputs):
+        """The embeddings as they are: there are no probabilities."""
+        return outputs
 
     def _nearest(self, outputs):
         cosines = np.asarray(outputs) @ self.enrolled.T  # (rows, identities)
@@ -140,51 +150,54 @@ class Verification:
             outputs: embeddings, (rows, embedding_dim).
 
         Returns:
-            {"roc_auc"; "equal_error_rate": where as many pairs of one identity are
-            rejected as of two are accepted; "pair_accuracy": mean of both kinds' at the
-            chosen threshold; "identified": share of the rows of enrolled identities
-            whose nearest enrolled is right; "roc": [false, true acceptance] at up to
-            200 thresholds}; all in [0, 1], nan without pairs of both kinds.
+            {the scores of `scores.pairs.measured`, "roc_auc" first; "identified": share
+            of the rows of enrolled identities whose nearest enrolled is right; "roc":
+            [false, true acceptance] at up to 200 thresholds}.
         """
         from sklearn import metrics
 
-        same, cosines = pairs(truth, outputs)
-        found = dict.fromkeys(("roc_auc", "equal_error_rate", "pair_accuracy"), np.nan)
+        _, same, cosines = pairs(truth, outputs)
+        found = scoring.measured(same, cosines, self.threshold)
         curve = np.zeros((0, 2))
         if same.any() and not same.all():
-            told = cosines >= np.float32(self.threshold)
             curve = np.stack(metrics.roc_curve(same, cosines)[:2], axis=1)
-            found = {
-                "roc_auc": float(metrics.roc_auc_score(same, cosines)),
-                "equal_error_rate": equal_error(same, cosines)[0],
-                "pair_accuracy": float(metrics.balanced_accuracy_score(same, told)),
-            }
-        known = truth[:, 0] < len(self.labels)
-        if known.any() and self.enrolled.any():
+        known = self._enrolled(truth)
+        if known.any():
             right = self._nearest(outputs)[0] == truth[:, 0]
             found["identified"] = float(right[known].mean())
         shown = np.unique(np.linspace(0, max(len(curve) - 1, 0), 200).astype(int))
         return {**found, "roc": curve[shown[: len(curve)]].tolist()}
 
+    def redrawn(self, truth, outputs, counts, first=False):
+        """The scores that are numbers, of rows drawn; see `mmkeras.tasks`."""
+        found = scoring.redrawn(*pairs(truth, outputs), self.threshold, counts)
+        if first:
+            return {"roc_auc": found["roc_auc"]}
+        known = self._enrolled(truth)
+        if known.any():
+            right = self._nearest(outputs)[0] == truth[:, 0]
+            found["identified"] = mean(counts, right, known)
+        return found
+
+    def _enrolled(self, truth):
+        """Whether a row's identity is one of those enrolled, (rows,) bool."""
+        return (truth[:, 0] < len(self.labels)) & self.enrolled.any()
+
 
 def pairs(truth, outputs):
-    """Every two rows: (whether of one identity, cosine), (pairs,) each."""
-    most = int((2 * MOST_PAIRS) ** 0.5)
+    """Every two rows: (their places, whether of one identity, cosine), (pairs,) each.
+
+    Of more than `MOST_PAIRS` those of a fixed sample of the rows.
+    """
+    places, most = np.arange(len(truth)), int((2 * MOST_PAIRS) ** 0.5)
     if len(truth) > most:
-        some = np.random.default_rng(0).permutation(len(truth))[:most]
-        truth, outputs = truth[some], outputs[some]
-    first, second = np.triu_indices(len(truth), k=1)
-    cosines = (outputs @ outputs.T)[first, second]
-    return truth[first, 0] == truth[second, 0], cosines
-
-
-def equal_error(same, cosines):
-    """(equal error rate, the cosine where it is met) of pairs; see `pairs`."""
-    from sklearn import metrics
-
-    accepted, caught, steps = metrics.roc_curve(same, cosines, drop_intermediate=False)
-    at = int(np.argmin(np.abs(accepted - (1 - caught))))
-    return float((accepted[at] + 1 - caught[at]) / 2), float(min(steps[at], 1.0))
+        places = np.random.default_rng(0).permutation(len(truth))[:most]
+    first, second = (places[each] for each in np.triu_indices(len(places), k=1))
+    cosines = np.zeros(len(first), "float32")
+    if len(first):
+        some = outputs[places]
+        cosines = (some @ some.T)[np.triu_indices(len(places), k=1)]
+    return (first, second), truth[first, 0] == truth[second, 0], cosines
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mmkeras import tasks
+from mmkeras.scores import resampling
 from mmkeras.tasks import TASKS
 
 # Cells of the train rows, and options, for each task.
@@ -103,6 +104,11 @@ def test_served_answers_are_the_decoded_ones(kind, task, rng):
         judged = dict.fromkeys(task.judged_on, (task.target(values), outputs))
         options = CELLS[kind][1]
         decision = json.loads(json.dumps(task.choose(judged)))
+        if "temperature" in decision:  # too few rows here to find one
+            assert (
+                "48 valid rows with a label, fewer than 50" in decision["calibration"]
+            )
+            decision["temperature"] = 1.7
         task = TASKS[kind](task.labels, decision, **options)
     served = tf.function(task.serve)(tf.constant(outputs))
     told = next(iter(served.values())).numpy()
@@ -111,7 +117,35 @@ def test_served_answers_are_the_decoded_ones(kind, task, rng):
     else:
         np.testing.assert_array_equal(told, np.array(task.decode(outputs), "float32"))
     raw = served[OUTPUT[kind]].numpy()
-    np.testing.assert_array_equal(raw.reshape(outputs.shape), outputs)
+    calibrated = np.asarray(task.calibrated(outputs))
+    np.testing.assert_allclose(raw.reshape(outputs.shape), calibrated, atol=1e-6)
+    if not hasattr(task, "temperature") or kind == "verification":
+        np.testing.assert_array_equal(calibrated, outputs)
+
+
+def test_scores_of_rows_drawn_are_scores_of_those_rows(kind, task, rng):
+    """Every number of `scores` has an interval, and the draws are of that number."""
+    values = [CELLS[kind][0][at] for at in rng.integers(0, 4, 60)]
+    truth = task.target(values)
+    outputs = network(task).predict(features(rng, 60), verbose=0)["it"]
+    scores = task.scores(truth, outputs)
+    told = {key: value for key, value in scores.items() if isinstance(value, float)}
+    counts = np.concatenate([np.ones((1, 60)), *resampling.counts(60, 4)])
+    found = task.redrawn(truth, outputs, counts)
+    assert set(told) <= set(found)
+    for key, value in told.items():
+        assert found[key][0] == pytest.approx(value, abs=1e-9), key
+    first = next(iter(told))
+    alone = task.redrawn(truth, outputs, counts, first=True)
+    assert list(alone) == [first]
+    np.testing.assert_allclose(alone[first], found[first], rtol=1e-12)
+    if kind == "verification":  # a row drawn twice makes no pair with itself
+        return
+    for count, draw in zip(counts[1:].astype(int), range(1, 5), strict=True):
+        rows = np.repeat(np.arange(60), count)
+        again = task.scores(truth[rows], outputs[rows])
+        for key in told:
+            assert found[key][draw] == pytest.approx(again[key], abs=1e-9), key
 
 
 def test_scores_begin_with_the_one_that_judges_fusion(kind, task, rng):

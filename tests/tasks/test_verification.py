@@ -48,11 +48,11 @@ def test_a_row_without_another_of_its_person_counts_nothing(judged):
 
 def test_error_rates_are_those_of_all_pairs(judged):
     truth, rows = judged
-    same, cosines = page.pairs(truth, rows)
+    _, same, cosines = page.pairs(truth, rows)
     assert len(same) == 40 * 39 // 2 and same.sum() == 4 * 45
     scores = Verification(list("abcd")).scores(truth, rows)
     assert scores["roc_auc"] == pytest.approx(metrics.roc_auc_score(same, cosines))
-    rate, threshold = page.equal_error(same, cosines)
+    rate, threshold = page.scoring.equal_error(same, cosines)
     accepted = (cosines[~same] >= threshold).mean()
     rejected = (cosines[same] < threshold).mean()
     assert abs(accepted - rejected) < 0.02
