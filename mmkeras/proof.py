@@ -59,7 +59,7 @@ def prove(request):
             "gives": output names}}, "strange": [{"what", "row": {served name: base64},
             "error": what must be told of it}]}, and with rows, of `serving_default`
             and the others, "columns": {served name: base64 strings}, "expected":
-            {output: nested lists}, "texts": {output: {"texts", "sure": bools}}, and
+            {output: nested lists}, "texts": {output: {"texts" or bools, "sure"}}, and
             of the first rows "features": nested lists, "tensors": {"file": npz,
             "names": those of its arrays in order}.
 
@@ -330,7 +330,7 @@ def _value_faults(served, expected):
 def _text_faults(served, texts):
     """Of texts other than in training, where rounding does not decide; the first."""
     for key, wanted in texts.items():
-        told = [value.decode("utf-8") for value in served[key]]
+        told = [_plain(value) for value in served[key]]
         rows = zip(told, wanted["texts"], wanted["sure"], strict=True)
         for at, (got, text, sure) in enumerate(rows):
             if sure and got != text:

@@ -75,7 +75,7 @@ def test_thresholds_are_decided_for_every_model(run):
     decisions = made.read_json(made.decisions_json)
     assert list(decisions) == ["text", "image", "audio", "fusion", "late_fusion"]
     for decision in decisions.values():
-        assert list(decision) == ["properties"]
+        assert list(decision) == ["label", "parity", "properties"]
     chosen = decisions["fusion"]["properties"]["thresholds"]
     np.testing.assert_allclose(
         made.tasks["properties"].thresholds, list(chosen.values()), rtol=1e-6

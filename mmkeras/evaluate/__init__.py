@@ -45,12 +45,13 @@ def report(run, rows, splits=("valid", "test"), *, slices=(), log=print):
         ValueError: the model's outputs are not finite.
     """
     groups.check(rows, slices)
-    metrics = {}
+    metrics, seen = {}, {}
     for split in splits:
         part, loaded, faults = judging.readable(run, rows.split(split), log)
         rows = rows.reject(faults)
         if len(part):
-            metrics[split] = _judged(run, part, loaded, slices, log)
+            seen[split] = judging.see(run, part, loaded, log)
+            metrics[split] = _judged(run, seen[split], slices)
     if not metrics:
         raise manifest.ManifestError(
             f"{rows.path.name} has no usable row in the splits {', '.join(splits)}"
@@ -59,7 +60,7 @@ def report(run, rows, splits=("valid", "test"), *, slices=(), log=print):
     there.folder.mkdir(parents=True, exist_ok=True)
     kept = {**run.read_json(there.metrics_json), **metrics}
     run.write_json(there.metrics_json, kept)
-    pages.write(run, there, kept, rows)
+    pages.write(run, there, kept, rows, seen)
     return metrics
 
 
@@ -85,12 +86,13 @@ def judge(run, rows, *, slices=(), log=print):
     """
     groups.check(rows, slices)
     rows, loaded, _ = judging.readable(run, rows, log)
-    return _judged(run, rows, loaded, slices, log) if len(rows) else None
+    if not len(rows):
+        return None
+    return _judged(run, judging.see(run, rows, loaded, log), slices)
 
 
-def _judged(run, rows, loaded, slices, log):
-    """The metrics of rows that are decoded; see `judge`."""
-    seen = judging.see(run, rows, loaded, log)
+def _judged(run, seen, slices):
+    """The metrics of rows that models were asked; see `judge`."""
     found = judging.judged(seen)
     if len(run.decoders) > 1:
         for target, gain in gains.gains(run, seen).items():

@@ -29,7 +29,8 @@ def advice(gain, rows, weak=()):
     found += _unused(gain)
     if weak:
         found.append(
-            f"Rows with {weak[0]} alone are told worse: try augment.modality_dropout."
+            f"Rows that have only {weak[0]} are told worse: try "
+            "augment.modality_dropout."
         )
     difference, (low, high) = (gain["over_single"][key] for key in KEYS)
     if 0 < difference and low <= 0:

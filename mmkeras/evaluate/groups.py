@@ -9,6 +9,8 @@ from mmkeras.manifest import ManifestError
 
 # Values of a column that have a part of their own; of numbers, quarters of the rows.
 MOST, QUARTERS = 20, 4
+# With fewer rows an interval would say more than is known: two right of two, 100 %.
+FEW = 10
 NOTHING = "(nothing)"
 EMPTY = "(empty)"
 
@@ -22,7 +24,8 @@ def subsets(run, seen):
 
     Returns:
         {"text + image": {"rows", the scores that are numbers, "intervals" of the first
-        one of each target}}, in the order of their numbers of rows.
+        one of each target, {} of fewer than 10 rows}}, in the order of their numbers of
+        rows.
     """
     names = list(run.decoders)
     present = _present(seen.loaded, names, len(seen.rows))
@@ -74,11 +77,15 @@ def _values(cells):
     numbers = pd.to_numeric(cells.where(cells != ""), errors="coerce")
     if (numbers.notna() | (cells == "")).all():
         quarters = pd.qcut(numbers, QUARTERS, duplicates="drop", precision=4)
-        named = quarters.map(lambda one: f"{one.left:g} to {one.right:g}")
-        return named.astype(object).where(numbers.notna(), EMPTY)
+        named = quarters.astype(object).map(_named, na_action="ignore")
+        return named.where(numbers.notna(), EMPTY)
     frequent = cells.value_counts().index[:MOST]
     rest = f"({cells.nunique() - MOST} others)"
     return cells.where(cells.isin(frequent), rest).replace("", EMPTY)
+
+
+def _named(quarter):
+    return f"{quarter.left:g} to {quarter.right:g}"
 
 
 def _parts(seen, values):
@@ -94,7 +101,7 @@ def _parts(seen, values):
         found[str(value)] = {
             "rows": int(here.sum()),
             **each,
-            "intervals": intervals(*given, first=True),
+            "intervals": intervals(*given, first=True) if here.sum() >= FEW else {},
         }
     return found
 

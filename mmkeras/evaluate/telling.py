@@ -119,6 +119,18 @@ def amount(score, value):
     return f"{value:.3f}" if score in PLAIN else f"{100 * value:.1f} %"
 
 
+def between(score, ends):
+    """An interval for people; "" where there is none.
+
+    >>> between("accuracy", [0.914, 1.0]), between("r2", [0.9, 0.95])
+    ('91.4 to 100.0 %', '0.900 to 0.950')
+    """
+    if not ends:
+        return ""
+    low, high = (amount(score, end) for end in ends)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
 def change(score, value):
     """A difference of two scores as a number, in points where they are shares."""
     return f"{value:+.3f}" if score in PLAIN else f"{100 * value:+.1f}"

@@ -15,8 +15,8 @@ class Question:
     """One number of a target's output.
 
     Of a classification the probability of the label that is told, of several labels
-    that of the most probable one, of a regression the number itself, of a verification
-    the cosine to the nearest enrolled identity.
+    that of the most probable one, both calibrated as they are served; of a regression
+    the number itself, of a verification the cosine to the nearest enrolled identity.
 
     Args:
         target: name of the target.
@@ -79,7 +79,7 @@ class Question:
         """(batch, labels): probabilities, cosines, or the one number."""
         if isinstance(self.task, Verification):
             return tf.linalg.matmul(output, self.task.enrolled, transpose_b=True)
-        return tf.convert_to_tensor(output)
+        return tf.convert_to_tensor(self.task.calibrated(output))
 
     def _position(self, label):
         """Of the label that is explained, None of a regression."""

@@ -114,22 +114,22 @@ def _judge(found, tolerance):
         )
 
 
-def sure(task, outputs, tolerance=proof.TIE):
+def sure(tell, outputs, tolerance=proof.TIE):
     """Which rows' texts rounding cannot change, (rows,) bool.
 
     Args:
-        task: gives the texts, by its `decode`.
+        tell: function of outputs -> a text or a bool of each row.
         outputs: (rows, ...) array of the trained model.
         tolerance: by which outputs may be off.
     """
-    texts = task.decode(outputs)
+    texts = tell(outputs)
     best = np.zeros(outputs.shape, bool)
     np.put_along_axis(best, outputs.argmax(axis=-1)[:, None], True, axis=-1)
     random = np.random.default_rng(0).choice([-1.0, 1.0], size=outputs.shape)
     kept = np.ones(len(outputs), bool)
     # The best against all others, all against a threshold, and what is neither.
     for nudge in (np.where(best, -1.0, 1.0), 1.0, -1.0, random, -random):
-        nudged = task.decode(outputs + np.float32(tolerance) * np.float32(nudge))
+        nudged = tell(outputs + np.float32(tolerance) * np.float32(nudge))
         kept &= [one == other for one, other in zip(texts, nudged, strict=True)]
     return kept
 
@@ -177,10 +177,11 @@ def _expected(run, trained, work):
     for target, task in run.tasks.items():
         outputs = trained.outputs[target]
         for key, value in task.serve(tf.constant(outputs[:1])).items():
-            if value.dtype == tf.string:
+            if value.dtype in (tf.string, tf.bool):
+                tell = task.decode if value.dtype == tf.string else task.abstains
                 texts[signatures.served_as(run.tasks, target, key)] = {
-                    "texts": list(task.decode(outputs)),
-                    "sure": sure(task, outputs).tolist(),
+                    "texts": np.asarray(tell(outputs)).tolist(),
+                    "sure": sure(tell, outputs).tolist(),
                 }
     tensors = work / "tensors.npz"
     np.savez(tensors, *trained.first.values())

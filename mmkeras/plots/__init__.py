@@ -49,7 +49,7 @@ def curves(path, history):
         axis.set(title=name.replace("_", " "), xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion(path, matrix, labels):
@@ -80,7 +80,7 @@ def confusion(path, matrix, labels):
         axis.set_yticks(range(len(labels)), labels)
     axis.set(xlabel="predicted", ylabel="true")
     axis.spines[:].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def baselines(path, scores, label="test accuracy", share=True):
@@ -106,7 +106,7 @@ def baselines(path, scores, label="test accuracy", share=True):
     else:
         axis.set(xlabel=label)
         axis.margins(x=0.15)
-    _save(figure, path)
+    save(figure, path)
 
 
 def numbers(path, points, name):
@@ -124,7 +124,7 @@ def numbers(path, points, name):
     axis.plot(ends, ends, color=GREY, linewidth=1)
     axis.scatter(true, told, s=14, color=BLUE, alpha=0.5, linewidths=0)
     axis.set(xlabel=f"{name}, true", ylabel=f"{name}, told")
-    _save(figure, path)
+    save(figure, path)
 
 
 def roc(path, curve):
@@ -142,7 +142,7 @@ def roc(path, curve):
     axis.set(
         xlabel="different pairs accepted", ylabel="same pairs accepted", aspect="equal"
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def model(path, outline):
@@ -353,7 +353,8 @@ def _width(text, bold=False):
     return TextPath((0, 0), text, size=9, prop=font).get_extents().width
 
 
-def _save(figure, path):
+def save(figure, path):
+    """Writes a figure as PNG, with two spines an axis."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

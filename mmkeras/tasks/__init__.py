@@ -16,6 +16,8 @@ A task has
   better; `redrawn(truth, outputs, counts, first)`: those that are numbers, or the first
   one alone, of rows that count as often as `counts` (draws, rows) says, {score:
   (draws,)}; `draws`: how many a bootstrap takes;
+- `wrongness(truth, outputs)`: how wrong each row is told, (rows,), 0 where it is right:
+  the surest mistakes first;
 - `can_average`: whether the mean of several models' outputs has a meaning;
   `takes_empty`: whether an empty cell is an answer.
 """

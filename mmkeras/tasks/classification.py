@@ -277,6 +277,12 @@ class Classification:
         found = classes.redrawn(true, called, told, counts)
         return found | self._chosen(true, called, probabilities, counts)
 
+    def wrongness(self, truth, probabilities):
+        """The probability of the label told where it is another than the true one."""
+        called = self.called(probabilities)
+        wrong = np.argmax(truth, axis=-1) != called
+        return wrong * self._told_with(probabilities, called)
+
     def _asked(self, truth, probabilities):
         """(true, called, (rows,) each; calibrated probabilities in float64)."""
         called = self.called(probabilities)

@@ -183,6 +183,12 @@ class Multilabel:
             return {"macro_f1": scoring.macro_f1(true, told, counts)}
         return scoring.redrawn(true, told, calibrated, counts)
 
+    def wrongness(self, truth, outputs):
+        """How far off the probabilities are, summed, where the set told is wrong."""
+        true, told, calibrated = self._asked(truth, outputs)
+        wrong = (true != told).any(axis=1)
+        return wrong * np.abs(true - calibrated).sum(axis=1)
+
     def _asked(self, truth, outputs):
         """(true, told, bool; calibrated probabilities), (rows, labels) each."""
         calibrated = self._calibrated(outputs)

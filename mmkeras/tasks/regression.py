@@ -100,6 +100,11 @@ class Regression:
         found = numbers.redrawn(*_columns(truth, outputs), counts)
         return {"r2": found["r2"]} if first else found
 
+    def wrongness(self, truth, outputs):
+        """The absolute error."""
+        true, told = _columns(truth, outputs)
+        return np.abs(true - told)
+
 
 def _columns(*arrays):
     """(rows, 1) each -> (rows,) float64 each."""

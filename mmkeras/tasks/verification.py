@@ -179,6 +179,12 @@ class Verification:
             found["identified"] = mean(counts, right, known)
         return found
 
+    def wrongness(self, truth, outputs):
+        """1 + the cosine to the nearest enrolled where that is another identity."""
+        best, cosine = self._nearest(outputs)
+        wrong = self._enrolled(truth) & (best != truth[:, 0])
+        return wrong * (1 + cosine)
+
     def _enrolled(self, truth):
         """Whether a row's identity is one of those enrolled, (rows,) bool."""
         return (truth[:, 0] < len(self.labels)) & self.enrolled.any()

@@ -51,9 +51,9 @@ def _require_baselines(trained):
     names = list(trained.recipe.data.inputs)
     if not any(trained.baseline_file(name).is_file() for name in names):
         raise verbs.UsageError(
-            f"--require-fusion-gain: {trained.folder} has no model of a single modality "
-            f"to compare with, its inputs are {', '.join(names)}. Train several inputs "
-            "with train.baselines: true"
+            f"--require-fusion-gain: {trained.folder} has no model of a single "
+            f"modality to compare with, its inputs are {', '.join(names)}. Train "
+            "several inputs with train.baselines: true"
         )
 
 

@@ -141,8 +141,8 @@ def told(answers, at, identity, labels, inputs):
 
 
 # What is told of a target, in this order, and thereafter of the row.
-OF_TARGET = ("label", "labels", "value", "probability", "similarity", "probabilities")
-OF_TARGET += ("embedding",)
+OF_TARGET = ("label", "labels", "value", "probability", "abstained", "similarity")
+OF_TARGET += ("probabilities", "embedding")
 OF_ROW = ("present", "error")
 
 

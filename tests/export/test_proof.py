@@ -212,10 +212,14 @@ def test_another_text_is_refused_but_where_rounding_decides():
 def test_ties_are_not_sure():
     one = tasks.TASKS["classification"](["a", "b", "c"])
     outputs = np.array([[0.5, 0.3, 0.2], [0.4, 0.4, 0.2], [0.4, 0.4 - 5e-6, 0.2]])
-    assert proving.sure(one, outputs.astype("float32")).tolist() == [True, False, False]
+    assert proving.sure(one.decode, outputs.astype("float32")).tolist() == [
+        True,
+        False,
+        False,
+    ]
     many = tasks.TASKS["multilabel"](["a", "b"])
     outputs = np.array([[0.5, 0.1], [0.6, 0.1], [0.6, 0.499999]], "float32")
-    assert proving.sure(many, outputs).tolist() == [False, True, False]
+    assert proving.sure(many.decode, outputs).tolist() == [False, True, False]
 
 
 def test_strange_rows_claim_what_they_say(trained):

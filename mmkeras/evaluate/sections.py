@@ -1,0 +1,189 @@
+"""The parts of the report, each a piece of HTML."""
+
+import base64
+import html
+
+from mmkeras import manifest
+from mmkeras.evaluate import sketch, telling
+
+
+def numbers(judged):
+    """The first score of each target in large figures, and those beside it in small."""
+    tiles = ""
+    for target, first in telling.headlines(judged).items():
+        for at, (key, value) in enumerate(telling.brief(judged, target).items()):
+            score = key.rpartition(".")[2]
+            name = f"{target}: " if target else ""
+            ends = telling.between(score, judged.get("intervals", {}).get(key))
+            tiles += (
+                f'<div class="tile{" first" * (key == first and not at)}">'
+                f"<span>{html.escape(name + telling.title(score))}</span>"
+                f"<b>{telling.amount(score, value)}</b><small>{ends}</small></div>\n"
+            )
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def scores(metrics):
+    """The first scores of every split and model, then all of the shown split."""
+    return "\n".join(
+        table(each) for pair in metrics.items() for each in telling.tables(*pair)
+    )
+
+
+def all_scores(judged):
+    """Every number of a split with its interval."""
+    lines = [["score", "", "95 % interval"]]
+    for key, value in telling.headline(judged).items():
+        ends = judged.get("intervals", {}).get(key)
+        told = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+        lines.append([key.replace("_", " "), f"{value:.4f}", told])
+    return table(lines)
+
+
+def gain(judged):
+    """What each modality is worth to the fusion."""
+    found = ""
+    for target, key in telling.headlines(judged).items():
+        each = telling.of_target(judged, target).get("gain", {})
+        score = key.rpartition(".")[2]
+        head = [target or "modality", "left out", "drop", "95 % interval"]
+        lines = [[*head, "shuffled", "drop", "95 % interval"]]
+        for name in each.get("left_out", ()):
+            cells = [name]
+            for kind in ("left_out", "shuffled"):
+                cells += _drop(score, each[kind][name])
+            lines.append(cells)
+        if len(lines) > 1:
+            found += table(lines)
+    return found
+
+
+def _drop(score, one):
+    if one["drop"] is None:
+        return ["", "", ""]
+    ends = one["interval"]
+    told = " to ".join(telling.change(score, end) for end in ends) if ends else ""
+    return [
+        telling.amount(score, one["score"]),
+        telling.change(score, one["drop"]),
+        told,
+    ]
+
+
+def groups(judged):
+    """Rows by what is present in them, and by the values of columns."""
+    every = {"present": judged.get("subsets", {}), **judged.get("slices", {})}
+    return "".join(table(_group(judged, *pair)) for pair in every.items() if pair[1])
+
+
+def _group(judged, name, parts):
+    keys = list(telling.headlines(judged).values())
+    lines = [[name, "rows"]]
+    for key in keys:
+        lines[0] += [key.replace("_", " "), "95 % interval"]
+    for value, part in parts.items():
+        cells = [value, f"{part['rows']}"]
+        for key in keys:
+            score, ends = key.rpartition(".")[2], part["intervals"].get(key)
+            told = telling.amount(score, part[key]) if key in part else ""
+            cells += [told, telling.between(score, ends)]
+        lines.append(cells)
+    return lines
+
+
+def classes(run, judged):
+    """Precision, recall and F1 of every class."""
+    found = ""
+    for name in run.tasks:
+        own = telling.of_target(judged, name if len(run.tasks) > 1 else "")
+        if "per_class" not in own:
+            continue
+        columns = list(next(iter(own["per_class"].values())))
+        lines = [[name, *(telling.title(column) for column in columns)]]
+        for label, one in own["per_class"].items():
+            cells = (f"{one[c]:.3f}" if c != "rows" else f"{one[c]}" for c in columns)
+            lines.append([label, *cells])
+        found += table(lines)
+    return found
+
+
+def calibration(run):
+    """How the probabilities of each target were calibrated, in sentences."""
+    found = []
+    for name in run.tasks:
+        decided = run.read_json(run.decisions_json).get("fusion", {}).get(name, {})
+        if "calibration" not in decided:
+            continue
+        told = f"{name}: temperature {decided['temperature']:.3f}; "
+        told += f"{decided['calibration']}."
+        if "abstain_below" in decided:
+            below = decided["abstain_below"]
+            told += f" Abstains below a probability of {below:.4f}."
+            if below > 1:
+                told += " No part of the valid rows reaches the precision asked for."
+        found.append(f"<p>{html.escape(told)}</p>")
+    return "\n".join(found)
+
+
+def pictures(figures, *kinds):
+    """Figures of these kinds, held in the page."""
+    shown = ""
+    for path, caption in (each for kind in kinds for each in figures.get(kind, ())):
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        title = html.escape(caption)
+        shown += (
+            f'<figure><img alt="{title}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{title}</figcaption></figure>\n"
+        )
+    return f'<div class="figures">{shown}</div>' if shown else ""
+
+
+def diagram(run):
+    """The model as boxes; the whole picture stands beside the report."""
+    return sketch.drawn(run.read_json(run.parameters_json))
+
+
+def data(rows):
+    """How many rows of each split lack what."""
+    lines = [["split", "rows", *(f"{name} missing" for name in rows.inputs)]]
+    for split in manifest.SPLITS:
+        part = rows.split(split)
+        missing = (
+            sum(not any(cell) for cell in part.cells(name)) for name in rows.inputs
+        )
+        lines.append([split, f"{len(part)}", *map(str, missing)])
+    return table(lines)
+
+
+def told_rows(rows):
+    """One sentence on all rows of a manifest."""
+    counts = rows.frame[rows.split_column].value_counts()
+    parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in manifest.SPLITS)
+    return (
+        f"{rows.path.name}: {rows.rows_read} rows read, {len(rows)} used ({parts}), "
+        f"{len(rows.rejected)} refused."
+    )
+
+
+def section(title, *parts, folded=False):
+    """A part of the page under a heading; "" where it holds nothing."""
+    content = "\n".join(filter(None, parts))
+    if not content:
+        return ""
+    title = html.escape(title)
+    if folded:
+        return f"<details><summary>{title}</summary>\n{content}\n</details>\n"
+    return f"<section><h2>{title}</h2>\n{content}\n</section>\n"
+
+
+def table(lines):
+    """Rows of cells, the first one the header."""
+    head, *body = ([html.escape(cell) for cell in line] for line in lines)
+    rows = "".join(
+        f"<tr><th>{line[0]}</th>"
+        + "".join(f"<td>{cell}</td>" for cell in line[1:])
+        + "</tr>\n"
+        for line in body
+    )
+    names = "".join(f"<th>{cell}</th>" for cell in head)
+    return f'<div class="scroll"><table>\n<tr>{names}</tr>\n{rows}</table></div>\n'

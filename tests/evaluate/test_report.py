@@ -1,0 +1,131 @@
+"""The report in a browser, the card as Hugging Face reads it, the cards of mistakes."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import yaml
+
+from mmkeras.evaluate import cards, judging, sections
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--virtual-time-budget=15000 --dump-dom"
+).split()
+# What there is to see, in the title of the page around the report.
+ASK = """
+<script>
+const faults = []
+addEventListener("error", event => faults.push(String(event.message)), true)
+addEventListener("load", async () => {
+  const sounds = [...document.querySelectorAll("audio")]
+  await Promise.all(sounds.map(sound => new Promise(done => {
+    if (sound.readyState > 0) return done()
+    sound.onloadedmetadata = sound.onerror = done
+    sound.load()
+  })))
+  parent.document.title = JSON.stringify({
+    faults,
+    pictures: [...document.images].map(i => i.complete && i.naturalWidth > 0),
+    seconds: sounds.map(sound => sound.duration),
+    wide: document.documentElement.scrollWidth, window: innerWidth,
+    paper: getComputedStyle(document.body).backgroundColor,
+  })
+})
+</script>
+"""
+
+
+@pytest.fixture
+def look(trained, tmp_path):
+    """A function of (width in pixels, dark): what the page shows."""
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+    text = trained.report_html.read_text(encoding="utf-8")
+    text = text.replace("<title>", f"{ASK}<title>", 1)
+
+    def ask(width, dark):
+        # Chromium makes no window as narrow as a telephone, but a frame.
+        page = tmp_path / f"frame{width}.html"
+        page.write_text(
+            f'<title></title><iframe width="{width}" height="900" style="border: 0" '
+            f'srcdoc="{html.escape(text, quote=True)}"></iframe>',
+            encoding="utf-8",
+        )
+        scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+        command = [CHROMIUM, *FLAGS, scheme, f"--user-data-dir={tmp_path / 'user'}"]
+        done = subprocess.run(
+            [*command, page.as_uri()], capture_output=True, text=True, timeout=120
+        )
+        title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
+        assert title and title.group(1), done.stderr[-2000:]
+        return json.loads(html.unescape(title.group(1)))
+
+    return ask
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_in_a_browser_all_is_seen_and_heard(look, trained, width, dark):
+    seen = look(width, dark)
+    assert seen["faults"] == [] and all(seen["pictures"])
+    assert len(seen["pictures"]) >= 5
+    assert len(seen["seconds"]) >= 1
+    longest = trained.decoders["audio"].clip_seconds
+    assert all(0 < seconds <= longest + 0.01 for seconds in seen["seconds"])
+    assert seen["window"] == width and seen["wide"] <= width
+    assert seen["paper"] == ("rgb(20, 25, 31)" if dark else "rgb(255, 255, 255)")
+
+
+def test_the_page_asks_no_network_and_is_not_large(trained):
+    text = trained.report_html.read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert len(text) < 1_500_000
+
+
+def test_mistakes_are_the_surest_and_show_what_was_given(trained, rows):
+    part, loaded, _ = judging.readable(trained, rows.split("test"), print)
+    seen = judging.see(trained, part, loaded, print)
+    page = cards.mistakes(trained, seen)
+    outputs, truth = seen.outputs["fusion"]["label"], seen.truths["label"][0]
+    wrong = outputs.argmax(1) != truth.argmax(1)
+    order = np.argsort(-np.where(wrong, outputs.max(1), 0), kind="stable")
+    ids = [part.ids[at] for at in order[: min(8, wrong.sum())]]
+    assert re.findall(r"<p class=note>row (.*?)</p>", page) == ids
+    first = part.frame.iloc[order[0]]
+    told = trained.labels["label"][outputs[order[0]].argmax()]
+    assert f"told {told}, true {first['label']}" in page
+    shown = part.frame.iloc[order[: len(ids)]]
+    for name, tag in (("image", '<img class="seen"'), ("audio", "<audio ")):
+        assert page.count(tag) == (shown[name] != "").sum()
+        assert page.count(f"{name}: missing") == (shown[name] == "").sum()
+    assert all(html.escape(text) in page for text in shown["text"])
+
+
+def test_a_long_sound_is_cut_and_says_so():
+    page = cards._sound("voice", np.zeros(200_000, "float32"), 16_000)
+    assert "the first 4.7 s" in page and len(page) < 4 * cards.SOUND_BYTES / 3 + 20_000
+
+
+def test_what_cells_hold_is_escaped():
+    assert "<b>" not in sections.table([["<b>", "&"], ["<b>", "<b>"]])
+
+
+def test_the_card_is_read_by_machines(trained):
+    text = trained.card.read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["library_name"] == "keras" and "audio" in front["tags"]
+    (model,) = front["model-index"]
+    metrics = trained.read_json(trained.metrics_json)["test"]
+    (result,) = model["results"]
+    assert result["metrics"][0] == {
+        "type": "accuracy",
+        "value": round(metrics["accuracy"], 4),
+    }
+    assert result["dataset"]["split"] == "test"
