@@ -21,6 +21,7 @@ VERBS = {
     "show": "prints the model of a recipe or run: parts, shapes, parameters",
     "train": "trains a recipe and judges the run",
     "tune": "tries values of a recipe's keys, trains the best",
+    "launch": "starts several workers of one run on this machine",
     "evaluate": "judges a run on a split, or on another manifest",
     "export": "writes a SavedModel that answers raw bytes, proved equal to the run",
     "predict": "answers one raw row, or all rows of a manifest",
@@ -43,6 +44,7 @@ EXIT_CODES = {
     "ImportError": MISSING,
     "FloatingPointError": FAILED,
     "NotWrittenError": FAILED,
+    "WorkerLostError": FAILED,
     "Terminated": TERMINATED,
     "KeyboardInterrupt": INTERRUPTED,
     "ServerError": FAILED,
@@ -102,9 +104,10 @@ def _guarded(name, verb, options, extra):
         code, message = _explain(error)
         print(f"mmkeras {name}: {message}", file=sys.stderr)
         return code
-    _print(
-        json.dumps(answer.content, ensure_ascii=False) if options.json else answer.text
-    )
+    text = json.dumps(answer.content, ensure_ascii=False)
+    text = text if options.json else answer.text
+    if text:
+        _print(text)
     return answer.code
 
 

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import re
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,24 @@ from mmkeras.manifest import ManifestError
 
 # Rows read and decoded as one piece of work; small enough that all cores get some.
 CHUNK = 32
+
+
+class Share(NamedTuple):
+    """What one process reads of each step, where several devices share it.
+
+    Attributes:
+        mine: numbers of the replicas that it feeds, one batch for each in turn.
+        of: how many replicas there are.
+        fixed: every step has all its rows, as a TPU wants: the last of an epoch is
+            filled up with rows of weight 0.
+    """
+
+    mine: tuple = (0,)
+    of: int = 1
+    fixed: bool = False
+
+
+WHOLE = Share()
 
 
 def read(decoder, cells):
@@ -251,21 +270,27 @@ def ordered(rows, count, batch_size):
     return numbers.map(rows.take, tf.data.AUTOTUNE).prefetch(2)
 
 
-def labelled(rows, targets, batch_size):
+def labelled(rows, targets, batch_size, share=WHOLE):
     """The inputs and targets of all rows once, in order; see `ordered`.
 
     Args:
         rows: `Rows`.
         targets: see `shuffled`.
         batch_size: rows a batch.
+        share: a `Share`.
     """
     held, count = _taught(targets)
-    each = [tf.data.Dataset.from_tensor_slices(one).batch(batch_size) for one in held]
-    return tf.data.Dataset.zip(ordered(rows, count, batch_size), *each)
+    held = tf.nest.map_structure(tf.constant, held)
+
+    def take(places):
+        return rows.take(places % count), *_told(held, places, places % count, share)
+
+    steps = _steps(0, count, batch_size, share)
+    return steps.map(take, tf.data.AUTOTUNE).prefetch(2)
 
 
 def shuffled(
-    rows, targets, *, batch_size, seed, augment=None, first_epoch=0, first_step=0
+    rows, targets, *, batch_size, seed, augment=None, begin=(0, 0), share=WHOLE
 ):
     """Inputs and targets for `fit`, without end, each epoch in an order of its own.
 
@@ -279,8 +304,9 @@ def shuffled(
             changed. A row's seed is drawn from (seed, epoch, row number). Or a pair of
             that and of a function (inputs, a tuple of targets and maybe weights, seeds)
             -> (inputs, the tuple); each may be None.
-        first_epoch: where to begin, for a run that goes on.
-        first_step: batches of that epoch to leave out; nothing of them is decoded.
+        begin: (epoch, step) where to begin, for a run that goes on; nothing of the
+            steps before is decoded.
+        share: a `Share`; its rows alone are read, every `of`th of a step.
 
     Returns:
         tf.data of ({key: (batch, ...)}, {target: (batch, ...)}), weights third where
@@ -289,25 +315,58 @@ def shuffled(
     held, count = _taught(targets)
     held = tf.nest.map_structure(tf.constant, held)
     augment, mix = augment if isinstance(augment, tuple) else (augment, None)
+    first_epoch, first_step = begin
 
     def order(epoch):
         done = tf.where(epoch == first_epoch, first_step, 0) * batch_size
-        numbers = tf.data.Dataset.range(tf.cast(done, tf.int64), count)
-        numbers = numbers.batch(batch_size)
-        return numbers.map(lambda part: (epoch, permute(part, count, seed, epoch)))
+        steps = _steps(tf.cast(done, tf.int64), count, batch_size, share)
+        return steps.map(lambda places: (epoch, places))
 
-    def take(epoch, numbers):
+    def take(epoch, places):
+        numbers = permute(places % count, count, seed, epoch)
         inputs = rows.take(numbers)
-        taught = tf.nest.map_structure(lambda a: tf.gather(a, numbers), held)
         if augment:
             inputs = augment(inputs, row_seeds(seed, epoch, numbers))
+        told = _told(held, places, numbers, share)
         if mix:
-            inputs, taught = mix(inputs, taught, row_seeds(seed, epoch, numbers))
-        return inputs, *taught
+            inputs, told = mix(inputs, told, row_seeds(seed, epoch, numbers))
+        return inputs, *told
 
     epochs = tf.data.Dataset.counter(first_epoch)
     # Deterministic: the order of batches is the order of their numbers.
     return epochs.flat_map(order).map(take, tf.data.AUTOTUNE).prefetch(2)
+
+
+def _steps(first, count, batch_size, share):
+    """The places of rows in an epoch, (batch,) int64 a batch, from `first` on.
+
+    Those of a `fixed` share go on beyond the last row, to be counted from the first.
+    """
+    end = -(-count // batch_size) * batch_size if share.fixed else count
+    steps = tf.data.Dataset.range(first, end).batch(batch_size, share.fixed)
+    if share.of == 1:
+        return steps
+    shape = (batch_size // share.of if share.fixed else None,)
+
+    def split(places):
+        mine = tf.data.Dataset.from_tensor_slices(list(share.mine))
+        return mine.map(
+            lambda replica: tf.ensure_shape(places[replica :: share.of], shape)
+        )
+
+    return steps.flat_map(split)
+
+
+def _told(held, places, numbers, share):
+    """Targets, and weights if any, of the rows of these numbers."""
+    told = tf.nest.map_structure(lambda one: tf.gather(one, numbers), held)
+    if not share.fixed:
+        return told
+    count = len(next(iter(held[0].values())))
+    real = tf.cast(places < count, tf.float32)
+    if len(told) == 1:
+        return told[0], dict.fromkeys(told[0], real)
+    return told[0], {target: one * real for target, one in told[1].items()}
 
 
 def _taught(targets):

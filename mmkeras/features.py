@@ -364,6 +364,9 @@ def _run(backbone, arrays):
     # Rows repeated to the next multiple of STEP: few shapes, so few traces.
     rows = -(-count // STEP) * STEP
     filled = {key: np.resize(one, (rows, *one.shape[1:])) for key, one in given.items()}
+    if tf.distribute.has_strategy():  # `predict` would have every replica do it all
+        made = backbone(filled, training=False)
+        return {key: tensor.numpy() for key, tensor in made.items()}
     return backbone.predict_on_batch(filled)
 
 

@@ -234,7 +234,19 @@ class Train(_Section):
     """How the model is fitted."""
 
     epochs: PositiveInt = Field(12, description="most epochs")
-    batch_size: PositiveInt = Field(32, description="rows a step")
+    batch_size: PositiveInt = Field(
+        32, description="rows a step, of all devices together; see batch_size_per"
+    )
+    batch_size_per: Literal["step", "replica"] = Field(
+        "step",
+        description="what batch_size counts: the rows of a step, or of each device in "
+        "it, so that more devices make larger steps",
+    )
+    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = Field(
+        "auto",
+        description="devices: one; mirrored: all GPUs of a machine; multiworker: all "
+        "processes of TF_CONFIG; tpu; auto: whichever is there",
+    )
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: PositiveFloat = 0.001
     schedule: Literal["constant", "cosine"] = Field(

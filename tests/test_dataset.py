@@ -188,7 +188,7 @@ def test_missing_cells_are_absent_and_zero(few, held):
 
 def test_a_run_that_goes_on_sees_the_same_stream(held):
     whole = numbers_of(held, epochs=3)
-    rest = numbers_of(held, epochs=2, first_epoch=1)
+    rest = numbers_of(held, epochs=2, begin=(1, 0))
     np.testing.assert_array_equal(rest, whole[1:])
 
     def mark(inputs, seeds):
@@ -201,7 +201,7 @@ def test_a_run_that_goes_on_sees_the_same_stream(held):
             batch_size=32,
             seed=0,
             augment=mark,
-            first_epoch=first_epoch,
+            begin=(first_epoch, 0),
         )
         return np.concatenate([inputs["seeds"] for inputs, _ in batches.take(steps)])
 

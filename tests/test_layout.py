@@ -35,6 +35,7 @@ LEVELS = {
     "dataset": 2,
     "doctor": 3,
     "tasks": 2,
+    "distribution": 3,
     "run": 3,
     "model": 3,
     "features": 4,
@@ -50,6 +51,7 @@ LEVELS = {
 MAY_IMPORT_TENSORFLOW = {
     "modalities",
     "dataset",
+    "distribution",
     "augment",
     "features",
     "train",

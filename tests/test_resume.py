@@ -485,11 +485,11 @@ def test_batches_begin_in_mid_epoch_and_decode_nothing_before(monkeypatch):
         )
         return plain(self, numbers)
 
-    options = {"batch_size": 4, "seed": 1, "first_epoch": 2}
-    whole = dataset.shuffled(rows, targets, **options).take(6)
+    options = {"batch_size": 4, "seed": 1}
+    whole = dataset.shuffled(rows, targets, begin=(2, 0), **options).take(6)
     expected = [batch[0]["it"].numpy().tolist() for batch in whole]
     monkeypatch.setattr(dataset.Rows, "take", watched)
-    late = dataset.shuffled(rows, targets, first_step=2, **options).take(4)
+    late = dataset.shuffled(rows, targets, begin=(2, 2), **options).take(4)
     found = [batch[0]["it"].numpy().tolist() for batch in late]
     assert found == expected[2:] and [len(part) for part in found] == [2, 4, 4, 2]
 

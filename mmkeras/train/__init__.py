@@ -1,5 +1,6 @@
 """Fit: decoded rows in, a run folder out."""
 
+import contextlib
 import csv
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras import evaluate, model, run
+from mmkeras import distribution, evaluate, model, run
 from mmkeras.train import resuming
 from mmkeras.train.checkpoints import Checkpoints
 from mmkeras.train.fitting import compile_model, fit_one
@@ -42,43 +43,69 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         FloatingPointError: the loss is no longer a number.
         NotWrittenError: the disk is full, or the folder cannot be written.
         KeyboardInterrupt: Ctrl-C, after a checkpoint of the step at hand.
+        WorkerLostError: another worker of the run is gone.
     """
-    if not resume or Path(folder).is_file():
+    # First of all: the workers of a run find each other before TensorFlow does more.
+    strategy = distribution.strategy_of(recipe.train)
+    with distribution.scope(strategy):
+        is_chief = distribution.here().is_chief
+    if is_chief and (not resume or Path(folder).is_file()):
         run.require_vacant(folder)  # now, not after all files were decoded
-    with resuming.lock(folder):
+    held = resuming.lock(folder) if is_chief else contextlib.nullcontext()
+    with held, distribution.loss_of_workers_told():
         begun = resuming.begun(folder, recipe) if resume else None
         if begun and begun.finished:
             log(f"{folder} is a finished run: nothing is left to train")
             return run.open_folder(folder)
-        return _train(recipe, rows, begun or folder, log)
+        return _train(recipe, rows, begun or folder, strategy, log)
 
 
-def _train(recipe, rows, place, log):
+def _train(recipe, rows, place, strategy, log):
     """A new run in a folder, or the rest of one that was begun."""
     if recipe.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.train.seed)
     prepared = prepare(recipe, rows, log=log)
-    network = model.build(recipe, prepared.decoders, prepared.tasks)
-    made = place if isinstance(place, run.Run) else run.create(place, recipe)
-    made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
-    store = Checkpoints(made.checkpoints, log)
+    with distribution.scope(strategy):
+        is_chief = distribution.here().is_chief
+        distribution.require_rows(prepared.counts, recipe.train)
+        network = model.build(recipe, prepared.decoders, prepared.tasks)
+        distribution.wait()  # all have looked at the folder before one writes into it
+        made = place if isinstance(place, run.Run) else _made(place, recipe, is_chief)
+        made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
+        store = Checkpoints(made.checkpoints, log, is_writer=is_chief)
+        _fit_all(recipe, prepared, network, made, store)
+    if is_chief:
+        if strategy is not None:  # one that is read anew needs none of its devices
+            made.__dict__.pop("model", None)
+        _decide(made, prepared)
+        store.end()
+    return made
+
+
+def _made(folder, recipe, is_chief):
+    """The run that begins in a folder; the chief alone writes it."""
+    return run.create(folder, recipe) if is_chief else run.Run(folder)
+
+
+def _fit_all(recipe, prepared, network, made, store):
+    """Fits the model and the baselines, those that are not saved yet."""
+    is_chief = distribution.here().is_chief
     if not made.model_file.is_file():
-        _write_inputs(made, prepared)
-        made.write_outline(model.outline(network, recipe))
-        history = fit_one(recipe, prepared, network, "fusion", made.logs, store)
-        _write_history(made.history_csv, history)
+        if is_chief:
+            _write_inputs(made, prepared)
+            made.write_outline(model.outline(network, recipe))
+        logs = made.logs if is_chief else None
+        history = fit_one(recipe, prepared, network, "fusion", logs, store)
+        if is_chief:
+            _write_history(made.history_csv, history)
         _save(network, made.model_file, store)
         made.__dict__["model"] = network
     if recipe.train.baselines and len(prepared.decoders) > 1:
-        made.baselines.mkdir(exist_ok=True)
         for name in prepared.decoders:
             file = made.baseline_file(name)
             if not file.is_file():
                 _save(fit_alone(recipe, prepared, name, store), file, store)
-    _decide(made, prepared)
-    store.end()
-    return made
 
 
 def fit_alone(recipe, prepared, name, store=None):
@@ -98,6 +125,9 @@ def fit_alone(recipe, prepared, name, store=None):
 
 def _save(network, file, store):
     """Writes what was fitted; its checkpoints have served their turn."""
+    if not store.is_writer:
+        return
+    file.parent.mkdir(exist_ok=True)
     with run.replacing(file) as partial:
         network.save(partial)
     store.clear()

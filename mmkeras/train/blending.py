@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras import model
+from mmkeras import distribution, model
 
 FUSED = "fused"
 
@@ -51,9 +51,9 @@ class Blended(keras.Model):
             x, y, self._targets(y_pred), sample_weight, training, **options
         )
         alone = (self._alone(name, x, y, y_pred, sample_weight) for name in self.names)
-        every = [*alone, fused]
+        every, replicas = [*alone, fused], distribution.here().replicas
         for tracker, loss in zip(self.parts.values(), every, strict=True):
-            tracker.update_state(loss)
+            tracker.update_state(loss * replicas)
         return ops.sum(ops.stack(every) * self.shares) if training else fused
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -64,14 +64,21 @@ class Blended(keras.Model):
         return {target: outputs[target] for target in self.losses_by_target}
 
     def _alone(self, name, inputs, truth, outputs, sample_weight):
-        """Mean loss of one input's heads over the rows that have the input."""
-        weights = ops.cast(inputs[f"{name}_present"], "float32")
+        """Mean loss of one input's heads over the rows that have the input.
+
+        Of the rows of all replicas, divided by how many these are, as Keras' losses.
+        """
+        rows_of = distribution.gathered
+        weights = rows_of(ops.cast(inputs[f"{name}_present"], "float32"))
         rows = 0.0  # (batch,)
         for target, loss in self.losses_by_target.items():
-            output = outputs[model.head_name(target, name)]
-            each = self.factors[target] * loss.call(truth[target], output)
-            rows += each if sample_weight is None else each * sample_weight[target]
-        return ops.sum(rows * weights) / ops.maximum(ops.sum(weights), 1.0)
+            output = rows_of(outputs[model.head_name(target, name)])
+            each = self.factors[target] * loss.call(rows_of(truth[target]), output)
+            rows += (
+                each if sample_weight is None else each * rows_of(sample_weight[target])
+            )
+        mean = ops.sum(rows * weights) / ops.maximum(ops.sum(weights), 1.0)
+        return mean / distribution.here().replicas
 
 
 class Blend(keras.callbacks.Callback):

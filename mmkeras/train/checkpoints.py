@@ -41,10 +41,11 @@ class Checkpoints:
     Args:
         folder: made with the first one.
         log: called with a line of text now and then.
+        is_writer: whether this process writes; other workers of a run only read.
     """
 
-    def __init__(self, folder, log=print):
-        self.folder, self.log = folder, log
+    def __init__(self, folder, log=print, is_writer=True):
+        self.folder, self.log, self.is_writer = folder, log, is_writer
 
     def add(self, state):
         """Writes a `State`; the last two stay.
@@ -53,6 +54,8 @@ class Checkpoints:
             NotWrittenError: the disk is full or the folder cannot be written; what was
                 there before stays.
         """
+        if not self.is_writer:
+            return
         with run.told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         files = self._files()
@@ -76,7 +79,8 @@ class Checkpoints:
             except (OSError, ValueError) as error:
                 self.log(f"{path} is broken ({error}): going on from the one before it")
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if self.is_writer:
+                        path.unlink()
                 continue
             if state.meta["fit"] == fit:
                 return state

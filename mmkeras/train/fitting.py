@@ -6,8 +6,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from mmkeras import augment, dataset, features, model, progress
+from mmkeras import augment, dataset, distribution, features, model, progress
 from mmkeras.train import blending, keeping, numbers, optimizers, weighing
+
+# Rows a step of validation.
+EVALUATED = 128
 
 
 class Phase(NamedTuple):
@@ -77,39 +80,56 @@ def _fit_phase(recipe, prepared, network, phase, logs, store):
     fitted, rows = _on_features(recipe, prepared, network, phase.title)
     names = [name for name in recipe.data.inputs if f"{name}_present" in fitted.input]
     kinds = {name: recipe.data.inputs[name]["kind"] for name in names}
-    counts = prepared.counts
-    steps = -(-counts["train"] // options.batch_size)
+    counts, place = prepared.counts, distribution.here()
+    batch_size = distribution.batch_size(options)
+    steps = -(-counts["train"] // batch_size)
     batches = functools.partial(
         dataset.shuffled,
         rows["train"],
         prepared.taught("train"),
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         seed=options.seed,
         augment=(
             augment.changes(recipe.augment, kinds, _words(prepared, names)),
             augment.mixer(recipe.augment, kinds),
         ),
+        share=place.share,
     )
     compile_model(recipe, fitted, prepared.tasks, steps, options.learning_rates)
-    held_out = None
-    if counts["valid"]:
-        held_out = dataset.labelled(rows["valid"], prepared.taught("valid"), 128)
+    held_out = _held_out(rows["valid"], prepared)
     history, shown = (
         keras.callbacks.History(),
         progress.Epochs(phase.title, options.epochs),
     )
     history.history = {key: list(values) for key, values in phase.history.items()}
-    beside = [*callbacks(fitted, options, logs, held_out), history]
-    place = {"fit": phase.title, "phase": phase.number, "rows": counts}
-    ids = functools.partial(row_ids, prepared.manifest.split("train").ids, options)
+    distribution.synchronize(fitted)
+    beside = [*callbacks(fitted, options, logs, bool(held_out)), history]
+    which = {"fit": phase.title, "phase": phase.number, "rows": counts}
+    ids = functools.partial(
+        row_ids, prepared.manifest.split("train").ids, batch_size, options.seed
+    )
     watch = numbers.Numbers(phase.title, options.learning_rate, ids, store)
-    keeper = keeping.Keeper(place, phase.budget, steps, beside, watch, store)
+    keeper = keeping.Keeper(which, phase.budget, steps, beside, watch, store)
     try:
         with dataset.broken_files_named(), keeper.stops:
-            _epochs(fitted, batches, held_out, keeper, phase, [*beside, shown])
+            watching = [*beside, shown] if place.is_chief else beside
+            _epochs(fitted, batches, held_out, keeper, phase, watching)
     finally:
         shown.close()
     return history.history
+
+
+def _held_out(rows, prepared):
+    """What `fit` takes to validate: batches, and as many; {} without valid rows."""
+    count, place = prepared.counts["valid"], distribution.here()
+    if not count:
+        return {}
+    size = distribution.even(count, EVALUATED, place.share)
+    batches = dataset.labelled(rows, prepared.taught("valid"), size, place.share)
+    return {
+        "validation_data": distribution.spread(batches),
+        "validation_steps": -(-count // size),
+    }
 
 
 def _epochs(fitted, batches, held_out, keeper, phase, watching):
@@ -124,7 +144,7 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         if found:
             first, step, stopped = keeper.begin(found)
         last = first if stopped else first + 1 if step else phase.epochs
-        given = batches(first_epoch=first, first_step=step)
+        given = distribution.spread(batches(begin=(first, step)))
         if step:
             # Metrics are built on their first batch, and theirs are to be restored.
             fitted.evaluate(given, steps=1, verbose=0)
@@ -134,7 +154,7 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
             epochs=last,
             steps_per_epoch=keeper.steps - step,
             shuffle=False,  # shuffled already
-            validation_data=held_out,
+            **held_out,
             callbacks=[*watching, keeper],
             verbose=0,
         )
@@ -142,11 +162,11 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         found = again and keeper.store.newest(phase.title)
 
 
-def row_ids(ids, options, epoch, step):
+def row_ids(ids, batch_size, seed, epoch, step):
     """The ids of the rows of one step; `ids` are those of all train rows."""
-    first = step * options.batch_size
-    places = np.arange(first, min(first + options.batch_size, len(ids)))
-    order = dataset.permute(places, len(ids), options.seed, epoch).numpy()
+    first = step * batch_size
+    places = np.arange(first, min(first + batch_size, len(ids)))
+    order = dataset.permute(places, len(ids), seed, epoch).numpy()
     return [ids[number] for number in order.tolist()]
 
 
@@ -156,11 +176,13 @@ def _fitted(recipe, tasks, inputs, outputs):
     if recipe.train.balance == "none" or len(names) < 2:
         outputs = {target: outputs[target] for target in tasks}
         if recipe.train.loss_weights == "uncertainty":
-            return weighing.Weighed(inputs, outputs, tasks)
-        return keras.Model(inputs, outputs)
+            made = distribution.model_class(weighing.Weighed)
+            return made(inputs, outputs, tasks)
+        return distribution.model_class(keras.Model)(inputs, outputs)
     losses = {target: task.loss() for target, task in tasks.items()}
     factors = loss_weights(recipe.train, tasks)
-    return blending.Blended(inputs, outputs, losses, factors, names)
+    made = distribution.model_class(blending.Blended)
+    return made(inputs, outputs, losses, factors, names)
 
 
 def _words(prepared, names):
@@ -228,7 +250,7 @@ def compile_model(recipe, network, tasks, steps_per_epoch, rates=None):
     factors = optimizers.factors(rates or {}, network)
     network.compile(
         optimizers.make(options.optimizer, rate, factors, options.clip_norm),
-        loss={name: task.loss() for name, task in tasks.items()},
+        loss=distribution.losses({name: task.loss() for name, task in tasks.items()}),
         loss_weights=loss_weights(options, tasks),
         # Weighted: a row whose cell of a target is empty does not count.
         weighted_metrics={name: task.metrics() for name, task in tasks.items()},
@@ -243,19 +265,19 @@ def loss_weights(options, tasks):
     return {name: options.loss_weights.get(name, 1.0) for name in tasks}
 
 
-def callbacks(fitted, options, logs, held_out):
+def callbacks(fitted, options, logs, is_validated):
     """What watches a fit: balance, early stopping, TensorBoard.
 
     Args:
         fitted: the model that is fitted.
         options: the `train` section of a recipe.
         logs: folder of TensorBoard's logs; None for none.
-        held_out: batches of the valid split; None where there are none.
+        is_validated: whether there are valid rows.
     """
     found = []
     if isinstance(fitted, weighing.Weighed):
         found.append(weighing.LogWeights())
-    if held_out is not None:
+    if is_validated:
         if isinstance(fitted, blending.Blended):
             found.append(blending.Blend())  # without valid rows, shares stay equal
         found.append(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mmkeras import distribution
 from mmkeras.branches import pretrained
 from mmkeras.manifest import ManifestError
 from mmkeras.train import blending
@@ -113,6 +114,8 @@ class Keeper(keras.callbacks.Callback):
         """Looks at the loss; a checkpoint where one is due or a signal came."""
         step = self.done + batch + 1  # as many are done
         self.numbers.require_loss(logs["loss"], self.epoch, step - 1)
+        # A signal to one worker is one to all: they make their steps together.
+        self.stops.asked = distribution.agreed(self.stops.asked or 0) or None
         every = self.options.checkpoint_steps
         due = self.stops.asked or (every and step % every == 0)
         if self.budget.step():
@@ -132,6 +135,7 @@ class Keeper(keras.callbacks.Callback):
         if self.store:
             state.meta.update(self.place, budget=self.budget.used())
             self.store.add(state)
+            distribution.wait()  # until the chief has written it
         self.stops.deliver()
 
 

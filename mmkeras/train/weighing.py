@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from mmkeras import distribution
 from mmkeras.tasks import TASKS
 
 
@@ -21,7 +22,9 @@ class Weighed(keras.Model):
 
     def __init__(self, inputs, outputs, tasks):
         super().__init__(inputs=inputs, outputs=outputs, name="weighed")
-        self.losses_by_target = {name: task.loss() for name, task in tasks.items()}
+        self.losses_by_target = distribution.losses(
+            {name: task.loss() for name, task in tasks.items()}
+        )
         number = TASKS["regression"]
         self.factors = {
             name: 0.5 if isinstance(task, number) else 1.0
@@ -44,7 +47,8 @@ class Weighed(keras.Model):
             log_variance = self.log_variances[place]
             each = loss(y[name], y_pred[name], sample_weight=weight)
             total += self.factors[name] * ops.exp(-log_variance) * each
-            total += log_variance / 2
+            # Keras adds up the losses of all replicas, each divided by how many.
+            total += log_variance / 2 / distribution.here().replicas
         return total
 
 

@@ -148,7 +148,9 @@ def quiet():
         os.dup2(kept.fileno(), 2)
         import keras
 
-        keras.distribution.list_devices()  # where CUDA is looked for, and missed
+        # Workers must find each other before TensorFlow looks for its devices.
+        if "TF_CONFIG" not in os.environ:
+            keras.distribution.list_devices()  # where CUDA is looked for, and missed
     finally:
         sys.stderr.flush()
         os.dup2(stderr, 2)

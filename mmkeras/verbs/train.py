@@ -40,7 +40,7 @@ def _run(options):
     if options.quick:
         recipe, rows = config.quick(recipe), rows.head(100)
     verbs.quiet()
-    from mmkeras import evaluate, run, train
+    from mmkeras import distribution, evaluate, run, train
 
     found = run.latest if options.resume else run.free
     folder = options.folder or found(Path("runs") / recipe.name)
@@ -50,6 +50,8 @@ def _run(options):
     except KeyboardInterrupt:
         verbs.log(f"To go on: {_again(options, folder)}")
         raise
+    if index := distribution.workers().index:
+        return verbs.Answer({"worker": index}, f"worker {index}: done")
     metrics = evaluate.report(trained, rows, log=verbs.log)
     return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
 

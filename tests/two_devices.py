@@ -1,0 +1,160 @@
+"""The same recipe on one device and on two of a process that has two CPU devices.
+
+    python tests/two_devices.py FOLDER SCENARIO...
+
+Prints, as JSON, how far weights and history are apart. A process of its own, because
+TensorFlow takes its devices once.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mmkeras import config, digits, manifest, progress, train
+
+WORDS = {"a": "apple and ant", "b": "bear or bird"}
+STILL = ["fusion.dropout=0", "train.optimizer=sgd", "train.learning_rate=0.05"]
+
+# 21 train rows in steps of 8: the last one has 5, 3 for one device and 2 for the other.
+TEXTS = {
+    "name": "texts",
+    "data": {
+        "inputs": {
+            "text": {"kind": "text", "length": 4},
+            "more": {"kind": "tabular", "numbers": ["size"]},
+        },
+        "targets": {"label": "classification", "kind": "classification"},
+    },
+    "branches": {
+        "text": {"kind": "bag", "units": 4, "dropout": 0},
+        "more": {"kind": "tokens", "units": 4},
+    },
+    "fusion": {"kind": "concat", "units": 4, "hidden": 4},
+    "augment": {"word_dropout": 0.2, "modality_dropout": 0.2},
+    "train": {"epochs": 2, "batch_size": 8, "patience": 0, "baselines": False},
+}
+
+SCENARIOS = {
+    "plain": [],
+    "adamw": ["train.optimizer=adamw", "train.learning_rate=0.001"],
+    "uncertainty": ["train.loss_weights=uncertainty"],
+    "blending": ["train.balance=blending"],
+    "verification": ["data.targets={label: verification}", "train.learning_rate=1e-4"],
+    "replica": ["train.batch_size=4", "train.batch_size_per=replica"],
+}
+
+
+def write_texts(folder):
+    """The manifest: some cells of each input and of one target are empty."""
+    path = folder / "rows.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "size", "label", "kind", "split"])
+        for number in range(26):
+            label = "ab"[number % 2]
+            text = "" if number % 6 == 4 else f"{WORDS[label]} {number % 5}"
+            size = "" if number % 7 == 3 else number % 4
+            kind = "" if number % 5 == 2 else "xyz"[number % 3]
+            split = "train" if number < 21 else "valid"
+            writer.writerow([text, size, label, kind, split])
+    return path
+
+
+def recipe_of(folder, name, strategy):
+    """A scenario's recipe; `digits` is the one with three modalities."""
+    own = [*STILL, f"train.strategy={strategy}"]
+    if name == "digits":
+        if not (folder / "digits").exists():
+            digits.write(folder / "digits", rows=60, seed=0)
+        return config.load(folder / "digits.yaml", own)
+    manifest_csv = folder / "rows.csv"
+    if not manifest_csv.exists():
+        write_texts(folder)
+    changes = SCENARIOS[name]
+    if strategy == "one" and name == "replica":
+        changes = []  # as many rows a step, said in the other way
+    return config.parse(TEXTS, [f"data.manifest={manifest_csv}", *own, *changes])
+
+
+def fit(recipe, folder, resume=False):
+    """(weights, history) of a run."""
+    rows = manifest.read(recipe.data)
+    made = train.fit(recipe, rows, folder=folder, log=lambda _: None, resume=resume)
+    with open(made.history_csv, newline="", encoding="utf-8") as file:
+        history = np.array(
+            [list(map(float, row.values())) for row in csv.DictReader(file)]
+        )
+    return made.model.get_weights(), history
+
+
+def apart(one, two):
+    """The largest difference of two lists of arrays."""
+    pairs = zip(one, two, strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs if a.dtype.kind == "f")
+
+
+class Broken(Exception):
+    """Ends a fit in the middle of an epoch."""
+
+
+def stopped_and_resumed(recipe, folder):
+    """(weights, history) of a run that was stopped after its fifth step."""
+    plain, seen = progress.Epochs.on_train_batch_end, []
+
+    def watched(self, batch, logs=None):
+        plain(self, batch, logs)
+        seen.append(batch)
+        if len(seen) == 5:
+            raise Broken
+
+    progress.Epochs.on_train_batch_end = watched
+    try:
+        fit(recipe, folder)
+    except Broken:
+        pass
+    return fit(recipe, folder, resume=True)
+
+
+def main(folder, names):
+    """Compares."""
+    (device,) = tf.config.list_physical_devices("CPU")
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(device, two)
+    found = {}
+    for name in names:
+        one = fit(recipe_of(folder, name, "one"), folder / f"{name}-one")
+        mirrored = recipe_of(folder, name, "mirrored")
+        many = fit(mirrored, folder / f"{name}-two")
+        found[name] = {
+            "weights": apart(one[0], many[0]),
+            "history": float(np.abs(one[1] - many[1]).max()),
+            "moved": apart(one[0], start(mirrored)),
+        }
+        if name == "plain":
+            kept = recipe_of(folder, name, "mirrored")
+            kept.train.checkpoint_steps = 1
+            again = stopped_and_resumed(kept, folder / "again")
+            found[name]["resumed"] = [
+                apart(again[0], many[0]),
+                float(np.abs(again[1] - many[1]).max()),
+            ]
+    print(json.dumps(found))
+
+
+def start(recipe):
+    """The weights before the first step."""
+    from mmkeras import model
+
+    keras.utils.set_random_seed(recipe.train.seed)
+    rows = manifest.read(recipe.data)
+    prepared = train.prepare(recipe, rows, log=lambda _: None)
+    return model.build(recipe, prepared.decoders, prepared.tasks).get_weights()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
