@@ -69,7 +69,8 @@ class Epochs(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
         if self.bars:
-            self.bars.update(self.step, advance=1, loss=f"loss {logs['loss']:.3f}")
+            loss = f"loss {logs['loss']:.3f}"
+            self.bars.update(self.step, completed=batch + 1, loss=loss)
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends the bar, prints the line."""

@@ -247,10 +247,51 @@ class Train(_Section):
         description="devices: one; mirrored: all GPUs of a machine; multiworker: all "
         "processes of TF_CONFIG; tpu; auto: whichever is there",
     )
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    optimizer: Literal[
+        "adam",
+        "adamw",
+        "sgd",
+        "rmsprop",
+        "nadam",
+        "adamax",
+        "lamb",
+        "lion",
+        "adafactor",
+        "adagrad",
+        "adadelta",
+        "ftrl",
+    ] = "adam"
     learning_rate: PositiveFloat = 0.001
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: falls to zero over all epochs"
+    )
+    momentum: Fraction = Field(0.0, description="of sgd and rmsprop")
+    weight_decay: PositiveFloat | None = Field(
+        None,
+        description="share of a weight, times the rate, taken away each step; what the "
+        "optimizer has by default where not given",
+    )
+    plateau: NonNegativeInt = Field(
+        0,
+        description="epochs without a better validation loss after which the learning "
+        "rate is halved; 0: never",
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32",
+        description="mixed: layers compute in half precision, weights, spectrograms "
+        "and heads stay float32; with float16 the loss is scaled",
+    )
+    accumulation_steps: PositiveInt = Field(
+        1, description="steps whose mean gradient makes one update"
+    )
+    ema_momentum: Fraction | None = Field(
+        None,
+        gt=0,
+        description="the moving average of the weights is validated and saved in their "
+        "place; share of the old average kept in each step",
+    )
+    steps_per_execution: PositiveInt = Field(
+        1, description="steps that TensorFlow makes in one call"
     )
     patience: NonNegativeInt = Field(
         5, description="epochs without a better validation loss before the end; 0: all"
@@ -302,9 +343,41 @@ class Train(_Section):
         description="minutes after which a fit ends, those before --resume included; "
         "the baselines have as many each",
     )
+    profile_steps: tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="first and last step that TensorBoard's profiler watches, counted "
+        "from the begin of the fit; written into the run's logs",
+    )
     baselines: bool = Field(
         True, description="also train each modality alone, for comparison"
     )
+
+    def conflicts(self):
+        """Sentences on keys that do not go together."""
+        found, group = [], self.steps_per_execution
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+            found.append(
+                f"train.momentum: {self.momentum:g} is of sgd and rmsprop; "
+                f"{self.optimizer} takes none: drop it"
+            )
+        if self.plateau and (self.schedule != "constant" or self.warmup_epochs):
+            found.append(
+                "train.plateau: the rate follows train.schedule or train.warmup_epochs "
+                "already: drop one"
+            )
+        for name in ("checkpoint_steps", "max_steps"):
+            if (getattr(self, name) or 0) % group:
+                found.append(
+                    f"train.{name}: {getattr(self, name)} is no multiple of "
+                    f"train.steps_per_execution, {group}, between which nothing is "
+                    "seen: make it one"
+                )
+        if self.profile_steps and self.profile_steps[0] > self.profile_steps[1]:
+            found.append(
+                f"train.profile_steps: the first step, {self.profile_steps[0]}, comes "
+                f"after the last, {self.profile_steps[1]}"
+            )
+        return found
 
 
 class Recipe(_Section):

@@ -90,7 +90,7 @@ def test_parse_leaves_its_argument_alone():
 def test_faults_of_every_section_are_told_at_once():
     found = faults(
         tree(
-            train={"epochs": 0, "optimizer": "adma"},
+            train={"epochs": 0, "optimizer": "sgdd"},
             fusion={"kind": "cocnat"},
             branches={"text": {"untis": 3}, "imag": {}},
             data={
@@ -104,8 +104,9 @@ def test_faults_of_every_section_are_told_at_once():
         [
             "`data.manifest`: Input should be a valid string, got 3",
             "`train.epochs`: Input should be greater than 0, got 0",
-            "`train.optimizer`: Input should be 'adam', 'adamw', 'sgd' or 'rmsprop', "
-            "got 'adma' (did you mean `adam`?)",
+            "`train.optimizer`: Input should be 'adam', 'adamw', 'sgd', 'rmsprop', "
+            "'nadam', 'adamax', 'lamb', 'lion', 'adafactor', 'adagrad', 'adadelta' or "
+            "'ftrl', got 'sgdd' (did you mean `sgd`?)",
             "data.inputs.image: `size`: Input should be greater than 0, got -1",
             "data.targets.label: no kind `clasification`. Kinds: "
             f"{', '.join(families.kinds('tasks'))} (did you mean `classification`?)",

@@ -277,8 +277,10 @@ def test_the_rate_rises_over_the_first_epochs(recipe):
 def test_long_gradients_are_cut(recipe):
     factors = [(step(recipe).trainable_variables[0], 0.5)]
     for own in ([], factors):
-        plain = train.optimizers.make("sgd", 1.0, own)
-        cut = train.optimizers.make("sgd", 1.0, own, 0.1)
+        plain = train.optimizers.make(recipe.train, 1.0, own)
+        cut = train.optimizers.make(
+            changed(recipe, "train.clip_norm=0.1").train, 1.0, own
+        )
         assert (plain.global_clipnorm, cut.global_clipnorm) == (None, 0.1)
     network = step(recipe, "train.clip_norm=0.1", "train.optimizer=sgd")
     assert network.optimizer.global_clipnorm == 0.1
@@ -325,14 +327,14 @@ def test_jit_compile_is_as_the_recipe_says(recipe):
 def test_patience_and_logs(recipe, tmp_path):
     def stopping(*overrides, has_valid=True):
         options = changed(recipe, *overrides).train
-        found = train.fitting.callbacks(None, options, None, [] if has_valid else None)
+        found = train.fitting.callbacks(None, options, None, has_valid)
         kind = keras.callbacks.EarlyStopping
         return [one.patience for one in found if isinstance(one, kind)]
 
     assert stopping("train.patience=3") == [3]
     assert stopping("train.patience=0", "train.epochs=40") == [40], "0: all epochs"
     assert stopping("train.patience=3", has_valid=False) == []
-    logged = train.fitting.callbacks(None, recipe.train, tmp_path, [])
+    logged = train.fitting.callbacks(None, recipe.train, tmp_path, True)
     assert isinstance(logged[-1], keras.callbacks.TensorBoard)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import distribution, evaluate, model, run
-from mmkeras.train import resuming
+from mmkeras.train import measuring, resuming
 from mmkeras.train.checkpoints import Checkpoints
-from mmkeras.train.fitting import compile_model, fit_one
+from mmkeras.train.compiling import build, compile_model
+from mmkeras.train.fitting import fit_one, require_whole_calls
 from mmkeras.train.prepared import prepare
 
 __all__ = ["compile_model", "fit", "fit_alone", "prepare"]
@@ -69,7 +70,8 @@ def _train(recipe, rows, place, strategy, log):
     with distribution.scope(strategy):
         is_chief = distribution.here().is_chief
         distribution.require_rows(prepared.counts, recipe.train)
-        network = model.build(recipe, prepared.decoders, prepared.tasks)
+        require_whole_calls(recipe.train, prepared.counts["train"])
+        network = build(recipe, prepared.decoders, prepared.tasks)
         distribution.wait()  # all have looked at the folder before one writes into it
         made = place if isinstance(place, run.Run) else _made(place, recipe, is_chief)
         made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
@@ -96,19 +98,25 @@ def _fit_all(recipe, prepared, network, made, store):
             _write_inputs(made, prepared)
             made.write_outline(model.outline(network, recipe))
         logs = made.logs if is_chief else None
-        history = fit_one(recipe, prepared, network, "fusion", logs, store)
+        measured = measuring.Measured()
+        history = fit_one(recipe, prepared, network, "fusion", logs, store, measured)
         if is_chief:
             _write_history(made.history_csv, history)
+            _write_measured(made, "fusion", measured, store.log)
         _save(network, made.model_file, store)
         made.__dict__["model"] = network
     if recipe.train.baselines and len(prepared.decoders) > 1:
         for name in prepared.decoders:
             file = made.baseline_file(name)
             if not file.is_file():
-                _save(fit_alone(recipe, prepared, name, store), file, store)
+                measured = measuring.Measured()
+                alone = fit_alone(recipe, prepared, name, store, measured)
+                if is_chief:
+                    _write_measured(made, f"{name} alone", measured, store.log)
+                _save(alone, file, store)
 
 
-def fit_alone(recipe, prepared, name, store=None):
+def fit_alone(recipe, prepared, name, store=None, measured=None):
     """The same model with one input only, on the same rows; a `keras.Model`.
 
     Args:
@@ -116,11 +124,20 @@ def fit_alone(recipe, prepared, name, store=None):
         prepared: what `prepare` gave.
         name: of the input.
         store: `checkpoints.Checkpoints` of a run; None for none.
+        measured: a `measuring.Measured` that is to clock it; None for none.
     """
     keras.utils.set_random_seed(recipe.train.seed)
-    alone = model.build(recipe, {name: prepared.decoders[name]}, prepared.tasks)
-    fit_one(recipe, prepared, alone, f"{name} alone", store=store)
+    alone = build(recipe, {name: prepared.decoders[name]}, prepared.tasks)
+    fit_one(recipe, prepared, alone, f"{name} alone", store=store, measured=measured)
     return alone
+
+
+def _write_measured(made, title, measured, log):
+    """Says what a fit took, and keeps it in `environment.json`."""
+    log(measured.line(title))
+    told = made.read_json(made.environment_json)
+    told.setdefault("fits", {})[title] = measured.found
+    made.write_json(made.environment_json, told)
 
 
 def _save(network, file, store):

@@ -7,7 +7,9 @@ import keras
 import numpy as np
 
 from mmkeras import augment, dataset, distribution, features, model, progress
-from mmkeras.train import blending, keeping, numbers, optimizers, weighing
+from mmkeras.config import RecipeError
+from mmkeras.train import averaging, blending, keeping, measuring, numbers, weighing
+from mmkeras.train.compiling import compile_model, model_to_fit
 
 # Rows a step of validation.
 EVALUATED = 128
@@ -33,7 +35,7 @@ class Phase(NamedTuple):
     budget: object = None
 
 
-def fit_one(recipe, prepared, network, title, logs=None, store=None):
+def fit_one(recipe, prepared, network, title, logs=None, store=None, measured=None):
     """Fits a model in one phase, or in two where backbones are frozen at first.
 
     Args:
@@ -43,6 +45,7 @@ def fit_one(recipe, prepared, network, title, logs=None, store=None):
         title: what is fitted, for people.
         logs: folder of TensorBoard's logs; None for none.
         store: `checkpoints.Checkpoints`; a fit of this title that they hold goes on.
+        measured: a `measuring.Measured` that is to clock it; None for none.
 
     Returns:
         {metric: a value an epoch}.
@@ -66,7 +69,7 @@ def fit_one(recipe, prepared, network, title, logs=None, store=None):
         if found and found.meta["phase"] > number:
             continue  # its weights and its history are those that the next began with
         phase = Phase(title, number, history, last, found, budget)
-        history = _fit_phase(recipe, prepared, network, phase, logs, store)
+        history = _fit_phase(recipe, prepared, network, phase, logs, store, measured)
         found = None
         if budget.spent:
             break
@@ -75,8 +78,8 @@ def fit_one(recipe, prepared, network, title, logs=None, store=None):
     return history
 
 
-def _fit_phase(recipe, prepared, network, phase, logs, store):
-    options = recipe.train
+def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
+    options, measured = recipe.train, measured or measuring.Measured()
     fitted, rows = _on_features(recipe, prepared, network, phase.title)
     names = [name for name in recipe.data.inputs if f"{name}_present" in fitted.input]
     kinds = {name: recipe.data.inputs[name]["kind"] for name in names}
@@ -97,10 +100,8 @@ def _fit_phase(recipe, prepared, network, phase, logs, store):
     )
     compile_model(recipe, fitted, prepared.tasks, steps, options.learning_rates)
     held_out = _held_out(rows["valid"], prepared)
-    history, shown = (
-        keras.callbacks.History(),
-        progress.Epochs(phase.title, options.epochs),
-    )
+    history = keras.callbacks.History()
+    shown = progress.Epochs(phase.title, options.epochs)
     history.history = {key: list(values) for key, values in phase.history.items()}
     distribution.synchronize(fitted)
     beside = [*callbacks(fitted, options, logs, bool(held_out)), history]
@@ -112,11 +113,32 @@ def _fit_phase(recipe, prepared, network, phase, logs, store):
     keeper = keeping.Keeper(which, phase.budget, steps, beside, watch, store)
     try:
         with dataset.broken_files_named(), keeper.stops:
-            watching = [*beside, shown] if place.is_chief else beside
+            watching = [measured, *beside, *[shown] * place.is_chief]
             _epochs(fitted, batches, held_out, keeper, phase, watching)
     finally:
         shown.close()
     return history.history
+
+
+def require_whole_calls(options, rows):
+    """An epoch must be whole calls of `train.steps_per_execution` steps.
+
+    Args:
+        options: the `train` section of a recipe.
+        rows: of the train split.
+
+    Raises:
+        RecipeError: it is not; tells numbers that fit.
+    """
+    steps = -(-rows // distribution.batch_size(options))
+    group = options.steps_per_execution
+    if steps % group:
+        fits = [str(each) for each in range(1, steps + 1) if steps % each == 0]
+        raise RecipeError(
+            f"train.steps_per_execution: {group} does not divide the {steps} steps of "
+            f"an epoch, and a call that goes beyond its end would make the next one's. "
+            f"Set one of {', '.join(fits)}"
+        )
 
 
 def _held_out(rows, prepared):
@@ -144,7 +166,7 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         if found:
             first, step, stopped = keeper.begin(found)
         last = first if stopped else first + 1 if step else phase.epochs
-        given = distribution.spread(batches(begin=(first, step)))
+        given = _given(batches(begin=(first, step)), watching[0])
         if step:
             # Metrics are built on their first batch, and theirs are to be restored.
             fitted.evaluate(given, steps=1, verbose=0)
@@ -162,27 +184,19 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         found = again and keeper.store.newest(phase.title)
 
 
+def _given(batches, measured):
+    """Batches as `fit` takes them, clocked where that is possible."""
+    if distribution.here().replicas > 1:
+        return distribution.spread(batches)
+    return measured.watched(batches)
+
+
 def row_ids(ids, batch_size, seed, epoch, step):
     """The ids of the rows of one step; `ids` are those of all train rows."""
     first = step * batch_size
     places = np.arange(first, min(first + batch_size, len(ids)))
     order = dataset.permute(places, len(ids), seed, epoch).numpy()
     return [ids[number] for number in order.tolist()]
-
-
-def _fitted(recipe, tasks, inputs, outputs):
-    """The model to fit; the run keeps another one, with the same layers."""
-    names = [name for name in recipe.data.inputs if f"{name}_present" in inputs]
-    if recipe.train.balance == "none" or len(names) < 2:
-        outputs = {target: outputs[target] for target in tasks}
-        if recipe.train.loss_weights == "uncertainty":
-            made = distribution.model_class(weighing.Weighed)
-            return made(inputs, outputs, tasks)
-        return distribution.model_class(keras.Model)(inputs, outputs)
-    losses = {target: task.loss() for target, task in tasks.items()}
-    factors = loss_weights(recipe.train, tasks)
-    made = distribution.model_class(blending.Blended)
-    return made(inputs, outputs, losses, factors, names)
 
 
 def _words(prepared, names):
@@ -211,7 +225,9 @@ def _on_features(recipe, prepared, network, title):
     )
     if row * sum(counts.values()) > limit * 2**20:
         frozen = {}
-    fitted = _fitted(recipe, prepared.tasks, *features.on_features(network, frozen))
+    fitted = model_to_fit(
+        recipe, prepared.tasks, *features.on_features(network, frozen)
+    )
     keys = set(fitted.input)
     rows = {split: each.only(keys) for split, each in prepared.rows.items()}
     if not frozen:
@@ -235,38 +251,8 @@ def _on_features(recipe, prepared, network, title):
     return fitted, rows
 
 
-def compile_model(recipe, network, tasks, steps_per_epoch, rates=None):
-    """Gives a model its optimizer, losses and metrics, as the recipe says.
-
-    Args:
-        recipe: a `recipe.Recipe`.
-        network: a `keras.Model` with an output a target.
-        tasks: {target: task}.
-        steps_per_epoch: for the schedule.
-        rates: {input: what the learning rate is multiplied with}; None for none.
-    """
-    options = recipe.train
-    rate = optimizers.schedule(options, steps_per_epoch)
-    factors = optimizers.factors(rates or {}, network)
-    network.compile(
-        optimizers.make(options.optimizer, rate, factors, options.clip_norm),
-        loss=distribution.losses({name: task.loss() for name, task in tasks.items()}),
-        loss_weights=loss_weights(options, tasks),
-        # Weighted: a row whose cell of a target is empty does not count.
-        weighted_metrics={name: task.metrics() for name, task in tasks.items()},
-        jit_compile=options.jit_compile,
-    )
-
-
-def loss_weights(options, tasks):
-    """What each target's loss counts, {target: factor}; None where it is learned."""
-    if options.loss_weights == "uncertainty":
-        return None
-    return {name: options.loss_weights.get(name, 1.0) for name in tasks}
-
-
 def callbacks(fitted, options, logs, is_validated):
-    """What watches a fit: balance, early stopping, TensorBoard.
+    """What watches a fit: averages, balance, rate, early stopping, TensorBoard.
 
     Args:
         fitted: the model that is fitted.
@@ -274,12 +260,16 @@ def callbacks(fitted, options, logs, is_validated):
         logs: folder of TensorBoard's logs; None for none.
         is_validated: whether there are valid rows.
     """
-    found = []
+    found = [averaging.Averages()] if options.ema_momentum else []
     if isinstance(fitted, weighing.Weighed):
         found.append(weighing.LogWeights())
     if is_validated:
         if isinstance(fitted, blending.Blended):
             found.append(blending.Blend())  # without valid rows, shares stay equal
+        if options.plateau:
+            found.append(
+                keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=options.plateau)
+            )
         found.append(
             keras.callbacks.EarlyStopping(
                 monitor="val_loss",
@@ -288,5 +278,8 @@ def callbacks(fitted, options, logs, is_validated):
             )
         )
     if logs:
-        found.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+        watched = options.profile_steps or 0
+        found.append(
+            keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=watched)
+        )
     return found

@@ -9,7 +9,7 @@ from keras import ops
 from mmkeras import distribution
 from mmkeras.branches import pretrained
 from mmkeras.manifest import ManifestError
-from mmkeras.train import blending
+from mmkeras.train import averaging, blending
 from mmkeras.train.checkpoints import State
 from mmkeras.train.stops import Stops
 
@@ -17,6 +17,8 @@ from mmkeras.train.stops import Stops
 KNOWN = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.History: ("history",),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    averaging.Averages: ("is_in_model",),
     blending.Blend: ("first",),
 }
 
@@ -33,8 +35,8 @@ class Budget:
         self.steps, self.began = 0, time.monotonic()
 
     def step(self):
-        """Counts a step; gives whether it was the last one."""
-        self.steps += 1
+        """Counts the steps of a call; gives whether they were the last ones."""
+        self.steps += self.options.steps_per_execution
         return self.spent
 
     @property
@@ -113,7 +115,9 @@ class Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the loss; a checkpoint where one is due or a signal came."""
         step = self.done + batch + 1  # as many are done
-        self.numbers.require_loss(logs["loss"], self.epoch, step - 1)
+        # Of several steps in one call nobody knows which it was.
+        place = step - 1 if self.options.steps_per_execution == 1 else None
+        self.numbers.require_loss(logs["loss"], self.epoch, place)
         # A signal to one worker is one to all: they make their steps together.
         self.stops.asked = distribution.agreed(self.stops.asked or 0) or None
         every = self.options.checkpoint_steps

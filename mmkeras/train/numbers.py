@@ -18,7 +18,7 @@ class Numbers:
         self.ids, self.store = ids, store
 
     def require_loss(self, loss, epoch, step):
-        """The loss after a step; epoch and step counted from 0."""
+        """The loss after a step, None if unknown; both counted from 0."""
         if not np.isfinite(loss):
             raise self._diverged("the loss", epoch, step)
 

@@ -1,8 +1,9 @@
 """Optimizers by their name in a recipe, with a rate of its own for each branch."""
 
 import keras
+import tensorflow as tf
 
-from mmkeras import model
+from mmkeras import distribution, model
 from mmkeras.branches import pretrained
 
 OPTIMIZERS = {
@@ -10,6 +11,14 @@ OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "sgd": keras.optimizers.SGD,
     "rmsprop": keras.optimizers.RMSprop,
+    "nadam": keras.optimizers.Nadam,
+    "adamax": keras.optimizers.Adamax,
+    "lamb": keras.optimizers.Lamb,
+    "lion": keras.optimizers.Lion,
+    "adafactor": keras.optimizers.Adafactor,
+    "adagrad": keras.optimizers.Adagrad,
+    "adadelta": keras.optimizers.Adadelta,
+    "ftrl": keras.optimizers.Ftrl,
 }
 
 
@@ -34,29 +43,56 @@ def schedule(options, steps_per_epoch):
     return schedules.PolynomialDecay(rate / rising, rising, rate) if rising else rate
 
 
-def make(kind, rate, factors, clip_norm=None):
+def make(options, rate, factors):
     """An optimizer whose rate is multiplied for some variables.
 
     Args:
-        kind: a key of `OPTIMIZERS`.
+        options: the `train` section of a recipe.
         rate: learning rate or schedule.
         factors: a list of (variable, factor).
-        clip_norm: gradients longer than this, all together, are cut to it.
     """
-    parent = OPTIMIZERS[kind]
-    if not factors:
-        return parent(rate, global_clipnorm=clip_norm)
+    parent = OPTIMIZERS[options.optimizer]
+    arguments = _arguments(options)
+    replicas = distribution.here().replicas
+    if not factors and not options.ema_momentum and replicas == 1:
+        return parent(rate, **arguments)
     by_key = {}
 
-    class Discriminative(parent):
+    class Ours(parent):
         def update_step(self, gradient, variable, learning_rate):
             # Not the variable itself: TensorFlow hands in what lies below it.
             factor = by_key.get(self._var_key(variable), 1.0)
             super().update_step(gradient, variable, learning_rate * factor)
 
-    optimizer = Discriminative(rate, global_clipnorm=clip_norm)
+        def finalize_variable_values(self, var_list):
+            """Leaves them: `averaging` puts the averages in, at every epoch's end."""
+
+        def _clip_gradients(self, grads):
+            # Keras cuts what one replica found and sums up then; the sum is what is
+            # as long as told.
+            if replicas == 1 or not self.global_clipnorm:
+                return super()._clip_gradients(grads)
+            replica = tf.distribute.get_replica_context()
+            whole = super()._clip_gradients(replica.all_reduce("SUM", list(grads)))
+            return [tf.math.scalar_mul(1 / replicas, each) for each in whole]
+
+    optimizer = Ours(rate, **arguments)
     by_key |= {optimizer._var_key(variable): factor for variable, factor in factors}
     return optimizer
+
+
+def _arguments(options):
+    """What Keras' optimizers take beside the rate."""
+    given = {
+        "global_clipnorm": options.clip_norm,
+        "weight_decay": options.weight_decay,
+        "momentum": options.momentum or None,
+        "use_ema": options.ema_momentum is not None or None,
+        "ema_momentum": options.ema_momentum,
+    }
+    if options.accumulation_steps > 1:
+        given["gradient_accumulation_steps"] = options.accumulation_steps
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def factors(rates, network):

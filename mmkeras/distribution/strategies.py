@@ -1,0 +1,146 @@
+"""Which tf.distribute strategy a recipe gets, and what is refused under it."""
+
+import functools
+import os
+
+import keras
+import tensorflow as tf
+
+from mmkeras.config import RecipeError
+from mmkeras.distribution.workers import workers
+
+# What `fit` of Keras under several workers was seen to work with (keras#20585).
+TESTED_KERAS = (3, 15)
+
+
+def kind_of(options):
+    """The strategy that a recipe asks for or, where it says `auto`, this machine.
+
+    Args:
+        options: the `train` section of a recipe.
+
+    Returns:
+        `one`, `mirrored`, `multiworker` or `tpu`.
+
+    Raises:
+        RecipeError: what it asks for is not here.
+    """
+    many, kind = workers().count > 1, options.strategy
+    if kind == "auto" and many:
+        return "multiworker"
+    if kind == "auto" and _has_tpu():
+        return "tpu"
+    if kind == "auto":
+        return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
+    if many != (kind == "multiworker"):
+        told = (
+            f"TF_CONFIG names {workers().count} workers"
+            if many
+            else ("TF_CONFIG names no other worker")
+        )
+        raise RecipeError(
+            f"train.strategy: {kind}, but {told}. Start several with `mmkeras launch "
+            "--workers 2 -- train RECIPE --run DIR`, see docs/scaling.md, or leave the "
+            "key away"
+        )
+    return kind
+
+
+def _has_tpu():
+    return bool(os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"))
+
+
+def strategy_of(options):
+    """The tf.distribute strategy of a recipe; None for one device.
+
+    To be called before TensorFlow does anything else: workers find each other here.
+
+    Args:
+        options: the `train` section of a recipe.
+
+    Raises:
+        RecipeError: what it asks for is not here, or cannot run under it.
+    """
+    kind = kind_of(options)
+    if kind == "one":
+        return None
+    require_runnable(options, kind)
+    if kind == "multiworker":
+        return _multiworker()
+    if kind == "tpu":
+        return _tpu()
+    devices = tf.config.list_logical_devices("GPU")
+    devices = devices or tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        raise RecipeError(
+            "train.strategy: mirrored needs two devices, and this machine has "
+            f"{devices[0].name}. Leave the key away: it is chosen where there are more"
+        )
+    return _mirrored(*[device.name for device in devices])
+
+
+def require_runnable(options, kind):
+    """Refuses what is known to fail, or to do nothing, under a strategy.
+
+    Args:
+        options: the `train` section of a recipe.
+        kind: what `kind_of` gave.
+
+    Raises:
+        RecipeError: names the keys.
+    """
+    version = tuple(map(int, keras.__version__.split(".")[:2]))
+    if kind == "multiworker" and version != TESTED_KERAS:
+        raise RecipeError(
+            "several workers were tested with Keras "
+            f"{'.'.join(map(str, TESTED_KERAS))}, whose `fit` needs two methods "
+            f"replaced for them (keras#20585); this is {keras.__version__}. Install "
+            "the other, or train with one worker"
+        )
+    if keras.distribution.distribution() is not None:
+        raise RecipeError(
+            "keras.distribution is set, which does nothing on the TensorFlow backend: "
+            "take it away, train.strategy does it"
+        )
+    for key in ("steps_per_execution", "accumulation_steps"):
+        if getattr(options, key) > 1:
+            raise RecipeError(
+                f"train.{key}: {getattr(options, key)} fails in Keras under the "
+                f"strategy {kind}: drop it, or train with train.strategy: one"
+            )
+    if options.jit_compile and kind != "tpu":
+        raise RecipeError(
+            f"train.jit_compile fails in Keras under the strategy {kind}: drop one. "
+            "(On a TPU every step is compiled, with or without it.)"
+        )
+    if options.time_limit_minutes and kind == "multiworker":
+        raise RecipeError(
+            "train.time_limit_minutes: the clocks of several workers do not agree when "
+            "to end. Say it in steps: train.max_steps"
+        )
+
+
+# One strategy a process: a second one would use the keys of the first one's collective
+# operations, and fail where their shapes differ.
+@functools.cache
+def _mirrored(*devices):
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multiworker():
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@functools.cache
+def _tpu():
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(
+            os.environ.get("TPU_NAME", "local")
+        )
+    except Exception as error:  # whatever the network or the driver says
+        raise RecipeError(
+            f"train.strategy: no TPU answers ({str(error).splitlines()[0]}). Set "
+            "TPU_NAME to its name, or to `local` on a TPU machine itself"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
