@@ -41,10 +41,12 @@ TEXTS = {
 
 SCENARIOS = {
     "plain": [],
-    "adamw": ["train.optimizer=adamw", "train.learning_rate=0.001"],
     "uncertainty": ["train.loss_weights=uncertainty"],
     "blending": ["train.balance=blending"],
     "verification": ["data.targets={label: verification}", "train.clip_norm=0.1"],
+    "clipped": ["train.clip_norm=0.1"],
+    "averages": ["train.ema_momentum=0.8"],
+    "bfloat16": ["train.precision=mixed_bfloat16"],
     "replica": ["train.batch_size=4", "train.batch_size_per=replica"],
 }
 
@@ -69,9 +71,9 @@ def recipe_of(folder, name, strategy):
     """A scenario's recipe; `digits` is the one with three modalities."""
     own = [*STILL, f"train.strategy={strategy}"]
     if name == "digits":
-        if not (folder / "digits").exists():
-            digits.write(folder / "digits", rows=60, seed=0)
-        return config.load(folder / "digits.yaml", own)
+        return three_modalities(folder, own)
+    if name == "frozen":
+        return frozen(folder, own)
     manifest_csv = folder / "rows.csv"
     if not manifest_csv.exists():
         write_texts(folder)
@@ -79,6 +81,41 @@ def recipe_of(folder, name, strategy):
     if strategy == "one" and name == "replica":
         changes = []  # as many rows a step, said in the other way
     return config.parse(TEXTS, [f"data.manifest={manifest_csv}", *own, *changes])
+
+
+def three_modalities(folder, changes):
+    """48 train rows of text, picture and sound in steps of 11: the last one has 4."""
+    if not (folder / "digits").exists():
+        digits.write(folder / "digits", rows=60, seed=0)
+    tree = {
+        "name": "digits",
+        "data": {
+            "manifest": str(folder / "digits" / "manifest.csv"),
+            "inputs": {
+                "text": {"kind": "text", "length": 8},
+                "image": {"kind": "image", "size": 16},
+                "audio": {"kind": "audio", "rate_hz": 8000, "clip_seconds": 0.3},
+            },
+            "targets": {"label": "classification"},
+        },
+        "branches": {
+            "text": {"kind": "lstm", "units": 8, "embedding_dim": 8, "dropout": 0},
+            "image": {"kind": "cnn", "filters": 4, "num_blocks": 2, "units": 8},
+            "audio": {"kind": "cnn", "units": 8, "num_layers": 2},
+        },
+        "fusion": {"kind": "concat", "units": 16, "hidden": 16},
+        "train": {**TEXTS["train"], "batch_size": 11},
+    }
+    return config.parse(tree, [*changes, "train.learning_rate=0.01"])
+
+
+def frozen(folder, changes):
+    """Pictures through a frozen MobileNet, whose features are kept."""
+    recipe = three_modalities(folder, changes)
+    tree = recipe.model_dump(by_alias=True)
+    tree["data"]["inputs"] = {"image": {"kind": "image", "size": 32}}
+    tree["branches"] = {"image": {"kind": "mobilenet", "weights": None}}
+    return config.parse(tree)
 
 
 def fit(recipe, folder, resume=False):

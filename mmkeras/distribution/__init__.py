@@ -17,7 +17,7 @@ from mmkeras.distribution.places import (
     wait,
 )
 from mmkeras.distribution.strategies import kind_of, strategy_of
-from mmkeras.distribution.workers import (
+from mmkeras.distribution.team import (
     WorkerLostError,
     Workers,
     loss_of_workers_told,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mmkeras.config import RecipeError
 from mmkeras.dataset import Share
-from mmkeras.distribution.workers import workers
+from mmkeras.distribution.team import workers
 
 
 class Place(NamedTuple):

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from mmkeras.config import RecipeError
-from mmkeras.distribution.workers import workers
+from mmkeras.distribution.team import workers
 
 # What `fit` of Keras under several workers was seen to work with (keras#20585).
 TESTED_KERAS = (3, 15)
@@ -108,6 +108,11 @@ def require_runnable(options, kind):
                 f"train.{key}: {getattr(options, key)} fails in Keras under the "
                 f"strategy {kind}: drop it, or train with train.strategy: one"
             )
+    if options.precision == "mixed_float16":
+        raise RecipeError(
+            f"train.precision: mixed_float16 was not tested under the strategy {kind}: "
+            "take mixed_bfloat16, which needs no scaled loss"
+        )
     if options.jit_compile and kind != "tpu":
         raise RecipeError(
             f"train.jit_compile fails in Keras under the strategy {kind}: drop one. "
