@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test test-all lint notebooks clean
+.PHONY: quickstart test test-all lint notebooks docs clean
 
 # Environment, data, training, evaluation, export, answers from raw bytes.
 quickstart: $(READY)
@@ -24,6 +24,11 @@ lint: $(READY)
 # Runs the notebooks anew and stores their outputs.
 notebooks: $(READY)
 	$(BIN)/python tests/run_notebooks.py --write
+
+# The site, in build/site; a warning is an error. MkDocs 1 is pinned: version 2 reads other files.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true COLUMNS=90 $(BIN)/mkdocs build --quiet
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else "mmkeras is tested on Python 3.11 and 3.12, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'

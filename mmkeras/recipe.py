@@ -383,17 +383,21 @@ class Train(_Section):
 class Recipe(_Section):
     """One system from manifest to model."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1] = Field(
+        1, alias="schema", description="of the recipe itself: which keys it may have"
+    )
     name: str = Field(description="of the run's folder, unless --run says another")
-    data: Data
+    data: Data = Field(description="where the rows are; see below")
     branches: dict[str, Choice] = Field(
         default_factory=dict, description="input -> branch and its options"
     )
     fusion: Choice = Field(
         default_factory=dict, description="how the branches are brought together"
     )
-    augment: Augment = Field(default_factory=Augment)
-    train: Train = Field(default_factory=Train)
+    augment: Augment = Field(
+        default_factory=Augment, description="random changes of train rows; see below"
+    )
+    train: Train = Field(default_factory=Train, description="the fit; see below")
 
     @pydantic.field_validator("name")
     @classmethod

@@ -37,7 +37,7 @@ TRIED = [
 
 
 @pytest.mark.parametrize("path", TRIED)
-def test_it_trains_on_another_manifest(path, lessons, tmp_path):
+def test_it_trains_on_another_manifest(path, lessons, tiny_bert, tmp_path):
     from mmkeras import dataset, evaluate, train
 
     plain = config.load(path)
@@ -45,6 +45,8 @@ def test_it_trains_on_another_manifest(path, lessons, tmp_path):
     changes = [f"data.manifest={csv}", "train.epochs=1", "train.baselines=false"]
     if plain.name == "intents":  # whose rows outside are a label of the set
         changes.append("data.targets.label.outside='9'")
+    if plain.name == "visual_questions_bert":
+        changes.append(f"branches.text.preset={tiny_bert}")
     recipe = config.load(path, changes + SMALL.get(plain.name, []))
     rows = manifest.read(recipe.data)
     run = train.fit(recipe, rows, folder=tmp_path / "run", log=lambda _: None)
