@@ -20,9 +20,7 @@ MAGICS = (
     ("FLAC", 0, b"fLaC"),
     ("Ogg", 0, b"OggS"),
     ("MP3", 0, b"ID3"),
-    ("MP3", 0, b"\xff\xfb"),
-    ("MP3", 0, b"\xff\xf3"),
-    ("MP3", 0, b"\xff\xf2"),
+    *(("MP3", 0, bytes([0xFF, b])) for b in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)),
 )
 
 

@@ -15,10 +15,8 @@ MAGICS = (
     ("FLAC", {0: b"fLaC"}),
     ("Ogg", {0: b"OggS"}),
     ("MP3", {0: b"ID3"}),
-    *(
-        ("MP3", {0: b"\xff" + second})
-        for second in (b"\xfb", b"\xf3", b"\xf2", b"\xfa")
-    ),
+    # Frames of layer III of MPEG 1, 2 and 2.5, with and without a checksum.
+    *(("MP3", {0: bytes([0xFF, b])}) for b in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)),
 )
 # How samples are written: whole numbers stay what they are, others become floats.
 SUBTYPES = {

@@ -9,7 +9,7 @@ Sources: Microsoft "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.modalities import binary
+from mmkeras.modalities import binary, compressed
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 # (format tag, bytes a sample): what `pcm` can turn into samples, in its order.
@@ -38,16 +38,8 @@ _HEADER = {
     "sub_tag": (24, 2, "little"),
 }
 _WAVES = tuple({0: magic, 8: b"WAVE"} for magic in (b"RIFF", b"RF64", b"BW64"))
-# What `compressed` unpacks before this is reached.
-FOR_TRAINING = ("FLAC", "Ogg", "MP3")
 _OTHERS = (
-    ("FLAC", {0: b"fLaC"}),
-    ("Ogg", {0: b"OggS"}),
-    ("MP3", {0: b"ID3"}),
-    ("MP3", {0: b"\xff\xfb"}),
-    ("MP3", {0: b"\xff\xf3"}),
-    ("MP3", {0: b"\xff\xf2"}),
-    ("MP3", {0: b"\xff\xfa"}),
+    *compressed.MAGICS,
     ("M4A/MP4", {4: b"ftyp"}),
     ("AIFF", {0: b"FORM"}),
     ("Matroska/WebM", {0: b"\x1a\x45\xdf\xa3"}),
@@ -213,7 +205,7 @@ def _other(raw, head):
 
 
 def _convert(name):
-    if name in FOR_TRAINING:
+    if name in dict(compressed.MAGICS):  # unpacked in training, and never here
         return f"not a WAV file but {name}: send WAV; {name} is for training only"
     return f"not a WAV file but {name}: convert it with ffmpeg first"
 
