@@ -18,6 +18,7 @@ VERBS = {
     "digits": "writes the embedded data set",
     "new": "writes a first recipe for rows of your own",
     "check": "opens every file of a manifest; every row accounted for",
+    "prepare": "writes media once as a model reads them, and a manifest of them",
     "show": "prints the model of a recipe or run: parts, shapes, parameters",
     "train": "trains a recipe and judges the run",
     "tune": "tries values of a recipe's keys, trains the best",

@@ -145,7 +145,7 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
         return Rows({}, {}, {}), {}
     cells, faults, done = {}, {}, 0
     for name, decoder in decoders.items():
-        cells[name], closed = _openable(decoder, rows.cells(name))
+        cells[name], closed = openable(decoder, rows.cells(name))
         faults = _by_line(rows, 0, {name: closed}) | faults
     specs = {
         key: spec for each in decoders.values() for key, spec in each.specs.items()
@@ -187,7 +187,7 @@ def faults(rows, decoders):
     return found
 
 
-def _openable(decoder, cells):
+def openable(decoder, cells):
     """Cells with "" for every file that cannot be opened, and why, in one shape.
 
     The graph cannot go on after a file that it cannot open, as it can after one that
