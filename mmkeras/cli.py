@@ -38,6 +38,7 @@ EXIT_CODES = {
     "RecipeError": USAGE,
     "UsageError": USAGE,
     "NoSuchError": USAGE,
+    "NotComparableError": REFUSED,
     "FileExistsError": USAGE,
     "ManifestError": REFUSED,
     "ProofError": REFUSED,

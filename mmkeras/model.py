@@ -10,6 +10,9 @@ from mmkeras.branches import BRANCHES, pretrained
 from mmkeras.config import RecipeError
 from mmkeras.fusion import FUSIONS
 
+# How the models in a mean are called, numbers behind it.
+MEMBER = "member_"
+
 
 def build(recipe, decoders, tasks):
     """The model of a recipe.
@@ -93,6 +96,37 @@ def branches_of(core):
     return found
 
 
+def mean(networks):
+    """The mean of several models' outputs, as one model.
+
+    Args:
+        networks: what `build` made, with the same inputs and outputs.
+
+    Returns:
+        A functional `keras.Model`; see `members`.
+    """
+    inputs = pretrained.inputs_like(networks[0].input)
+    # Under names of their own: Keras refuses two layers of one name.
+    inner = [
+        keras.Model(each.input, each.output, name=f"{MEMBER}{at}")
+        for at, each in enumerate(networks, start=1)
+    ]
+    told = [each({key: inputs[key] for key in each.input}) for each in inner]
+    outputs = {
+        target: keras.layers.Average(dtype="float32", name=target)(
+            [one[target] for one in told]
+        )
+        for target in networks[0].output
+    }
+    return _bind("data", keras.Model, inputs=inputs, outputs=outputs, name="mean")
+
+
+def members(network):
+    """The models whose mean a model is; [] of one that `build` made."""
+    inner = pretrained.inner_models(network)
+    return [each for each in inner if each.name.startswith(MEMBER)]
+
+
 def joined(core, backbones, given):
     """The outputs of a core on backbones.
 
@@ -125,7 +159,15 @@ def outline(network, recipe=None):
         alone. A late fusion with several inputs has the shape (inputs, units). Heads
         for training only, those of `train.balance`, have the shape None: no output of
         the network comes from them. A SavedModel of TF Hub counts no parameter.
+
+    Raises:
+        RecipeError: the network is the mean of others.
     """
+    if inner := members(network):
+        raise RecipeError(
+            f"the model is the mean of {len(inner)} models: look at one of them, "
+            "members.json names their runs"
+        )
     core, backbones = parts(network)
     branches, kinds = branches_of(core), _kinds(recipe)
     found = []

@@ -41,6 +41,7 @@ class Run:
         self.vocabulary = self.folder / "vocabulary"
         self.labels_json = self.folder / "labels.json"
         self.decisions_json = self.folder / "decisions.json"
+        self.members_json = self.folder / "members.json"  # of an ensemble
         self.history_csv = self.folder / "history.csv"
         self.baselines = self.folder / "baselines"
         self.checkpoints = self.folder / "checkpoints"  # gone when all is trained

@@ -64,6 +64,7 @@ MAY_IMPORT_TENSORFLOW = {
     "doctor/opening.py",  # `check` of texts alone answers without
     "branches/hub.py",  # a SavedModel of TF Hub as a layer
     "evaluate/asking.py",  # rows that are changed on their way to a model
+    "evaluate/disturbing.py",
     "tasks",  # only `serve`, which puts labels into the served graph
 }
 NAMELESS = set("utils helpers common misc base core types constants registry".split())

@@ -3,14 +3,20 @@
 from pathlib import Path
 
 from mmkeras import manifest
-from mmkeras.evaluate import gains, groups, judging, pages
+from mmkeras.evaluate import gains, groups, judging, pages, robustness
 from mmkeras.evaluate.advising import shortfalls
+from mmkeras.evaluate.comparing import compare
+from mmkeras.evaluate.comparing import tables as comparison
+from mmkeras.evaluate.ensembling import ensemble
 from mmkeras.evaluate.judging import decide, predict
 from mmkeras.evaluate.telling import headlines, plain, tables, verdict
 from mmkeras.run import Run
 
 __all__ = [
+    "compare",
+    "comparison",
     "decide",
+    "ensemble",
     "headlines",
     "judge",
     "place",
@@ -23,7 +29,7 @@ __all__ = [
 ]
 
 
-def report(run, rows, splits=("valid", "test"), *, slices=(), log=print):
+def report(run, rows, splits=("valid", "test"), *, slices=(), disturbed=0, log=print):
     """Judges a run and writes metrics.json, figures, report.html and README.md.
 
     What another manifest gives is written below `judged/` in the run's folder, see
@@ -34,10 +40,12 @@ def report(run, rows, splits=("valid", "test"), *, slices=(), log=print):
         rows: a `manifest.Manifest` with the recipe's columns.
         splits: which of its splits; those without rows are left out.
         slices: columns of the manifest, each value of which is judged by itself too.
+        disturbed: rows that `robustness` disturbs; none where 0.
         log: called with one line of text now and then.
 
     Returns:
-        What metrics.json holds: {split: see `judge`}.
+        What metrics.json holds: {split: see `judge`; "robustness" and "disturbed_rows"
+        with `disturbed`}.
 
     Raises:
         ManifestError: none of the splits has a usable row, or the manifest lacks a
@@ -52,6 +60,9 @@ def report(run, rows, splits=("valid", "test"), *, slices=(), log=print):
         if len(part):
             seen[split] = judging.see(run, part, loaded, log)
             metrics[split] = _judged(run, seen[split], slices)
+            if disturbed:
+                log(f"{split}: disturbing at most {disturbed} rows")
+                metrics[split] |= _disturbed(run, seen[split], disturbed)
     if not metrics:
         raise manifest.ManifestError(
             f"{rows.path.name} has no usable row in the splits {', '.join(splits)}"
@@ -102,6 +113,16 @@ def _judged(run, seen, slices):
     if slices:
         found["slices"] = groups.slices(seen, slices)
     return found
+
+
+def _disturbed(run, seen, most):
+    """Curves of every target, see `robustness.curves`, and of how many rows."""
+    curves, rows = robustness.curves(run, seen, most)
+    several = len(run.tasks) > 1
+    return {"disturbed_rows": rows} | {
+        f"{target}.robustness" if several else "robustness": each
+        for target, each in curves.items()
+    }
 
 
 def place(run, rows):

@@ -16,8 +16,8 @@ class Change(NamedTuple):
     """Something that is done to rows before a model is asked.
 
     Attributes:
-        make: function ({key: (batch, ...)}, `numpy.random.Generator`) -> those of the
-            tensors that it changes.
+        make: function ({key: (batch, ...)}, `numpy.random.Generator`, (batch,) row
+            numbers) -> those of the tensors that it changes.
         live: the inputs whose pretrained backbone must run anew.
     """
 
@@ -86,10 +86,11 @@ def changed(asked, loaded, count, changes, seed=0):
     parts = {name: [] for name in changes}
     numbers = tf.data.Dataset.from_tensor_slices(order.astype("int64")).batch(BATCH)
     with dataset.broken_files_named():
-        for tensors in numbers.map(loaded.take, tf.data.AUTOTUNE).prefetch(2):
-            features = asked.features(tensors, asked.keys)
+        taken = numbers.map(lambda part: (part, loaded.take(part)), tf.data.AUTOTUNE)
+        for part, tensors in taken.prefetch(2):
+            part, features = part.numpy(), asked.features(tensors, asked.keys)
             for name, change in changes.items():
-                given = features | change.make(features, randoms[name])
+                given = features | change.make(features, randoms[name], part)
                 given = asked.features(given, change.live)
                 parts[name].append(asked.answers(given))
     back = np.argsort(order)
@@ -105,7 +106,7 @@ def changed(asked, loaded, count, changes, seed=0):
 def without(name):
     """The change that takes an input from every row."""
 
-    def make(tensors, random):
+    def make(tensors, random, numbers):
         return {f"{name}_present": tf.zeros_like(tensors[f"{name}_present"])}
 
     return Change(make)
@@ -114,9 +115,9 @@ def without(name):
 def exchanged(asked, name):
     """The change that gives every row the input of a random other, missing or not."""
 
-    def make(tensors, random):
+    def make(tensors, random, numbers):
+        order = random.permutation(len(numbers))
         own = asked.of_input(tensors, name)
-        numbers = random.permutation(len(own[f"{name}_present"]))
-        return {key: tf.gather(tensor, numbers) for key, tensor in own.items()}
+        return {key: tf.gather(tensor, order) for key, tensor in own.items()}
 
     return Change(make)

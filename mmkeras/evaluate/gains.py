@@ -1,5 +1,7 @@
 """Did fusion help? Against single models, and with a modality taken from it."""
 
+import functools
+
 from mmkeras.evaluate import asking
 from mmkeras.evaluate.judging import FUSION, LATE
 from mmkeras.scores import resampling
@@ -71,6 +73,13 @@ def first_score(task, truth, outputs):
     """(name, value) of the score that a task is judged by; None where it has none."""
     key, value = next(iter(task.scores(truth, outputs).items()))
     return key, (value if value == value else None)
+
+
+def scored(task, truth, outputs):
+    """{"score", "interval"} of rows, None where they cannot have it."""
+    redrawn = functools.partial(task.redrawn, truth, outputs, first=True)
+    ends = [*resampling.intervals(redrawn, len(truth), task.draws).values(), None]
+    return {"score": first_score(task, truth, outputs)[1], "interval": ends[0]}
 
 
 def paired(asked, truth, draws):

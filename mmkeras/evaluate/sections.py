@@ -139,7 +139,10 @@ def pictures(figures, *kinds):
 
 
 def diagram(run):
-    """The model as boxes; the whole picture stands beside the report."""
+    """The model as boxes, or the runs that it is the mean of."""
+    if members := run.read_json(run.members_json):
+        listed = "".join(f"<li>{html.escape(name)}</li>" for name in members)
+        return f"<p>The mean of {len(members)} runs:</p><ul>{listed}</ul>"
     return sketch.drawn(run.read_json(run.parameters_json))
 
 

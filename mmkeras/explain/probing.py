@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mmkeras import model
 from mmkeras.branches import pretrained
+from mmkeras.explain.question import NoSuchError
 
 
 class Made(NamedTuple):
@@ -37,9 +38,17 @@ class Probe:
         network: as `mmkeras.model.build` makes it.
         given: {key: (1, ...)}, the decoded row.
         question: a `question.Question`.
+
+    Raises:
+        NoSuchError: the network is the mean of others.
     """
 
     def __init__(self, network, given, question):
+        if model.members(network):
+            raise NoSuchError(
+                "an ensemble has no branches of its own to look into: explain one of "
+                "its runs, which members.json names"
+            )
         self.core, self.backbones = model.parts(network)
         self.branches = model.branches_of(self.core)
         self.given, self.question = given, question

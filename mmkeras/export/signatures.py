@@ -78,18 +78,28 @@ def features_model(run):
     Returns:
         A `keras.Model` from the tensors of the decoders to (batch, units): the output
         of the layer `fusion`; of a late fusion, (batch, inputs * units), its vectors
-        side by side in the order of the recipe.
+        side by side in the order of the recipe; of a mean of models, those of all of
+        them.
     """
-    core, backbones = model.parts(run.model)
+    network, names = run.model, list(run.decoders)
+    inner = model.members(network)
+    if not inner:
+        return _until_fusion(network, names)
+    each = [_until_fusion(one, names)(network.input) for one in inner]
+    return keras.Model(network.input, keras.ops.concatenate(each, axis=-1))
+
+
+def _until_fusion(network, names):
+    core, backbones = model.parts(network)
     fused = core.get_layer("fusion").output
     if isinstance(fused, list):
         # Keras lists what a layer gives in a dict, in the order of its keys.
-        vectors = dict(zip(sorted(run.decoders), fused, strict=True))
-        fused = keras.ops.concatenate([vectors[name] for name in run.decoders], -1)
+        vectors = dict(zip(sorted(names), fused, strict=True))
+        fused = keras.ops.concatenate([vectors[name] for name in names], -1)
     until = keras.Model(core.input, keras.ops.cast(fused, "float32"))
-    if core is run.model:
+    if core is network:
         return until
-    return keras.Model(run.model.input, model.joined(until, backbones, run.model.input))
+    return keras.Model(network.input, model.joined(until, backbones, network.input))
 
 
 def served(run):

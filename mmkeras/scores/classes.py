@@ -1,5 +1,7 @@
 """Scores of one class of several."""
 
+import functools
+
 import numpy as np
 
 from mmkeras.scores import calibration, ranking
@@ -36,29 +38,14 @@ def measured(true, called, probabilities):
     from sklearn import metrics
 
     ones, classes = np.ones((1, len(true))), np.arange(probabilities.shape[1])
-    present = np.unique(np.concatenate([true, called]))
-    each = {
-        kind: metrics.precision_recall_fscore_support(
-            true, called, labels=labels, average=kind.partition(" ")[0], zero_division=0
-        )
-        for kind, labels in {
-            "macro": present,
-            "weighted": present,
-            "macro true": np.unique(true),
-        }.items()
-    }
+    averages = _averages(true, called)
     accuracy = float(metrics.accuracy_score(true, called))
     found = {
         "accuracy": accuracy,
-        "macro_f1": each["macro"][2],
+        "macro_f1": averages.pop("macro_f1"),
         "log_loss": metrics.log_loss(true, probabilities, labels=classes),
         "calibration_error": calibration.error(*_sure(true, probabilities), ones)[0],
-        "balanced_accuracy": each["macro true"][1],
-        "macro_precision": each["macro"][0],
-        "macro_recall": each["macro"][1],
-        "weighted_precision": each["weighted"][0],
-        "weighted_recall": each["weighted"][1],
-        "weighted_f1": each["weighted"][2],
+        **averages,
         "micro_f1": accuracy,
     }
     if most := top(len(classes)):
@@ -69,6 +56,29 @@ def measured(true, called, probabilities):
     found |= ranking.measured(truth, probabilities)
     found["brier"] = _squared(truth, probabilities).mean()
     return {name: float(value) for name, value in found.items()}
+
+
+def _averages(true, called):
+    """Precision, recall and F1, {score: float}."""
+    from sklearn import metrics
+
+    present = np.unique(np.concatenate([true, called]))
+    average = functools.partial(
+        metrics.precision_recall_fscore_support, true, called, zero_division=0
+    )
+    macro, weighted = (
+        average(labels=present, average=kind) for kind in ("macro", "weighted")
+    )
+    balanced = average(labels=np.unique(true), average="macro")
+    return {
+        "macro_f1": macro[2],
+        "balanced_accuracy": balanced[1],
+        "macro_precision": macro[0],
+        "macro_recall": macro[1],
+        "weighted_precision": weighted[0],
+        "weighted_recall": weighted[1],
+        "weighted_f1": weighted[2],
+    }
 
 
 def redrawn(true, called, probabilities, counts):

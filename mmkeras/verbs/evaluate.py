@@ -1,11 +1,16 @@
-"""Judges a run on a split of its own manifest, or on another manifest."""
+"""Judges a run on a split of its own manifest, or on another manifest.
+
+Several runs are compared on the same rows, each with the first.
+"""
+
+from pathlib import Path
 
 from mmkeras import verbs
 
 
 def arguments(parser):
     """Adds the options."""
-    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("run_folders", metavar="RUN", nargs="+")
     parser.add_argument("--split", default="test", choices=["train", "valid", "test"])
     parser.add_argument(
         "--manifest", help="other rows; all are test rows where it has no split column"
@@ -16,6 +21,21 @@ def arguments(parser):
         default=[],
         metavar="COLUMN",
         help="judge the rows of each value of this column too; as often as wanted",
+    )
+    parser.add_argument(
+        "--robustness",
+        nargs="?",
+        type=int,
+        const=500,
+        default=0,
+        metavar="ROWS",
+        help="also judge at most so many disturbed rows, 500 where left out: missing "
+        "modalities, noise, blur, compression, typing errors, gradient steps",
+    )
+    parser.add_argument(
+        "--ensemble",
+        metavar="DIR",
+        help="write the mean of the runs as a run of its own, and compare it too",
     )
     parser.add_argument(
         "--require-fusion-gain",
@@ -29,22 +49,75 @@ def arguments(parser):
 
 
 def run(options, extra):
-    """Judges."""
+    """Judges, or compares."""
     verbs.no_more(extra)
+    _check(options)
     verbs.quiet()
+    if len(options.run_folders) > 1:
+        return _compared(options)
     from mmkeras import evaluate, run
 
-    trained = run.open_folder(options.run_folder)
+    trained = run.open_folder(options.run_folders[0])
     if options.require_fusion_gain is not None:
         _require_baselines(trained)
     rows = run.read_rows(trained, options.manifest)
     metrics = evaluate.report(
-        trained, rows, (options.split,), slices=options.slice, log=verbs.log
+        trained,
+        rows,
+        (options.split,),
+        slices=options.slice,
+        disturbed=options.robustness,
+        log=verbs.log,
     )
     answer = verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
     if options.require_fusion_gain is None:
         return answer
     return _required(answer, metrics[options.split], options.require_fusion_gain)
+
+
+def _check(options):
+    """Refuses options that do not go together."""
+    if options.robustness < 0:
+        raise verbs.UsageError(
+            f"--robustness {options.robustness}: give a count of rows, 1 or more"
+        )
+    if len(options.run_folders) == 1:
+        if options.ensemble:
+            raise verbs.UsageError("--ensemble takes two runs or more, one was given")
+        return
+    alone = {
+        "--slice": options.slice,
+        "--robustness": options.robustness,
+        "--require-fusion-gain": options.require_fusion_gain is not None,
+    }
+    for option, given in alone.items():
+        if given:
+            raise verbs.UsageError(
+                f"{option} is about one run, {len(options.run_folders)} were given to "
+                "be compared: evaluate them one by one"
+            )
+    folders = [Path(folder).resolve() for folder in options.run_folders]
+    if len(set(folders)) < len(folders):
+        raise verbs.UsageError("a run stands twice among those to compare")
+
+
+def _compared(options):
+    """Several runs on the same rows; with --ensemble their mean too."""
+    from mmkeras import evaluate, run
+
+    runs = {folder: run.open_folder(folder) for folder in options.run_folders}
+    rows = {name: run.read_rows(one, options.manifest) for name, one in runs.items()}
+    if options.ensemble:
+        first = next(iter(runs.values()))
+        # Decided on the runs' own valid rows, whatever is compared.
+        own = run.read_rows(first)
+        made = evaluate.ensemble(runs, own, options.ensemble, log=verbs.log)
+        evaluate.report(made, own, log=verbs.log)
+        runs[options.ensemble] = made
+        rows[options.ensemble] = run.read_rows(made, options.manifest)
+    found = evaluate.compare(runs, rows, options.split, log=verbs.log)
+    text = "\n\n".join(map(verbs.aligned, evaluate.comparison(found)))
+    return verbs.Answer(found, text)
 
 
 def _require_baselines(trained):

@@ -39,7 +39,7 @@ def test_shuffled_rows_hold_the_input_of_another_whole(trained, seen):
     asked = asking.Asked(trained.model, trained.decoders)
     tensors = seen.loaded.take(np.arange(len(seen.rows)))
     change = asking.exchanged(asked, "audio")
-    moved = change.make(tensors, np.random.default_rng(3))
+    moved = change.make(tensors, np.random.default_rng(3), np.arange(len(seen.rows)))
     assert set(moved) == {"audio", "audio_samples", "audio_present"}
     order = np.random.default_rng(3).permutation(len(seen.rows))
     for key, tensor in moved.items():
@@ -47,7 +47,7 @@ def test_shuffled_rows_hold_the_input_of_another_whole(trained, seen):
 
 
 def test_rows_come_back_in_their_order(trained, seen):
-    same = {"as they are": asking.Change(lambda tensors, random: {})}
+    same = {"as they are": asking.Change(lambda tensors, random, numbers: {})}
     asked = asking.Asked(trained.model, trained.decoders)
     found = asking.changed(asked, seen.loaded, len(seen.rows), same)
     np.testing.assert_allclose(
