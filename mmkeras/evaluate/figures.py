@@ -51,7 +51,7 @@ def _of_task(add, name, task, scores):
     if "reliability" in scores:
         stages = scores["reliability"]
         after = stages["after"] if task.temperature != 1 else None
-        caption = "Are probabilities what they say?"
+        caption = "Probabilities told, and the share that was right"
         add("reliability", name, caption, drawn.reliability, stages["before"], after)
 
 

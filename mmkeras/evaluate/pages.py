@@ -68,7 +68,11 @@ def _sections(run, split, metrics, rows, made):
                 sections.calibration(run),
                 sections.pictures(drawn, "reliability"),
             ),
-            one("Disturbed rows", sections.pictures(drawn, "robustness")),
+            one(
+                "Disturbed rows",
+                sections.pictures(drawn, "robustness"),
+                sections.disturbed(judged),
+            ),
             one("The surest mistakes", mistakes),
             one("Model", sections.diagram(run)),
             one("Scores", sections.scores(metrics)),

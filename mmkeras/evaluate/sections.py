@@ -128,14 +128,36 @@ def calibration(run):
 def pictures(figures, *kinds):
     """Figures of these kinds, held in the page."""
     shown = ""
-    for path, caption in (each for kind in kinds for each in figures.get(kind, ())):
+    every = [(kind, *each) for kind in kinds for each in figures.get(kind, ())]
+    for kind, path, caption in every:
         data = base64.b64encode(path.read_bytes()).decode("ascii")
         title = html.escape(caption)
         shown += (
-            f'<figure><img alt="{title}" src="data:image/png;base64,{data}">'
+            f'<figure class="{kind}"><img alt="{title}" src="data:image/png;base64,{data}">'
             f"<figcaption>{title}</figcaption></figure>\n"
         )
     return f'<div class="figures">{shown}</div>' if shown else ""
+
+
+def disturbed(judged):
+    """What each disturbance costs, a line an input."""
+    found = ""
+    for target, key in telling.headlines(judged).items():
+        score = key.rpartition(".")[2]
+        head = f"{target}: disturbed" if target else "disturbed"
+        lines = [[head, "input", "strength: " + telling.title(score), "unit"]]
+        curves = telling.of_target(judged, target).get("robustness", {})
+        for what, curve in curves.items():
+            for name, points in curve["inputs"].items():
+                told = "; ".join(
+                    f"{point['strength']}: {telling.amount(score, point['score'])}"
+                    for point in points
+                    if point["score"] is not None
+                )
+                lines.append([what, name, told, curve["unit"]])
+        if curves:
+            found += table(lines)
+    return found
 
 
 def diagram(run):
