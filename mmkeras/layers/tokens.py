@@ -78,7 +78,7 @@ class Pool(keras.layers.Layer):
         # Over all replicas, where the backend can.
         synchronized = keras.backend.backend() == "tensorflow"
         self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, synchronized=synchronized
+            momentum=0.9, synchronized=synchronized, dtype=self.dtype_policy
         )
 
     def build(self, tokens_shape, visible_shape):

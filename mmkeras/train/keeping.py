@@ -165,7 +165,8 @@ def taken(model, beside, meta):
 
 def restore(model, beside, state):
     """Gives a `State` back to a model and its callbacks, but for the metrics."""
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # that of float16 would make its variables twice
+        model.optimizer.build(model.trainable_variables)
     _assign(model.variables, state.arrays["model"])
     _assign(model.optimizer.variables, state.arrays["optimizer"])
     for callback, known in zip(beside, state.meta["callbacks"], strict=True):
