@@ -1,3 +1,4 @@
+import io
 import struct
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmkeras import plots
+from mmkeras.plots import judged
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -215,3 +217,51 @@ def test_a_saved_model_of_another_make_is_not_told_as_empty(tmp_path):
         for each in outline()
     ]
     assert "SavedModel, frozen" in drawn(tmp_path / "model.svg", parts)[1]
+
+
+def test_the_diagonal_of_a_reliability_diagram_is_being_right(tmp_path):
+    bins = [
+        {"rows": 5, "confidence": 0.2, "right": 0.2},
+        {"rows": 5, "confidence": 0.9, "right": 0.5},
+    ]
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    judged.reliability(one, bins)
+    judged.reliability(two, bins, bins)
+    assert size(two)[0] == pytest.approx(2 * size(one)[0], abs=2)
+    # Blue is what was calibrated: only the second has it.
+    assert pixels(one, plots.BLUE).sum() == 0 < pixels(two, plots.BLUE).sum()
+
+
+def test_drops_are_bars_of_their_length(tmp_path):
+    one = {"drop": 0.4, "interval": [0.3, 0.5]}
+    gain = {"left_out": {"text": one}, "shuffled": {"text": {**one, "drop": 0.2}}}
+    judged.drops(tmp_path / "drops.png", gain, "drop")
+    blue, orange = (
+        pixels(tmp_path / "drops.png", color).max()
+        for color in (plots.BLUE, plots.ORANGE)
+    )
+    assert blue == pytest.approx(2 * orange, rel=0.05)
+    gain["left_out"]["text"] = {"drop": None, "interval": None}
+    judged.drops(tmp_path / "half.png", gain, "drop")
+
+
+def test_a_curve_of_what_has_no_score_is_drawn_all_the_same(tmp_path):
+    points = [
+        {"strength": 0, "score": 0.9, "interval": [0.8, 1.0]},
+        {"strength": "worst", "score": None, "interval": None},
+    ]
+    curves = {"blur": {"unit": "pixels", "inputs": {"photo": points, "scan": points}}}
+    judged.robustness(tmp_path / "one.png", curves, "accuracy")
+    judged.robustness(tmp_path / "two.png", curves | {"noise": curves["blur"]}, "f")
+    assert size(tmp_path / "two.png")[0] == 2 * size(tmp_path / "one.png")[0]
+
+
+def test_a_spectrogram_has_its_tone_at_its_height():
+    time = np.arange(8000) / 8000
+    wave = np.sin(2 * np.pi * 3000 * time).astype("float32")
+    with Image.open(io.BytesIO(judged.spectrogram(wave, 8000))) as seen:
+        bright = np.asarray(seen.convert("L"), float).mean(axis=1)
+    # 3 kHz of 4 kHz is a quarter from the top.
+    assert bright.argmax() / len(bright) == pytest.approx(0.25, abs=0.02)
+    silence = judged.spectrogram(np.zeros(300, "float32"), 8000)
+    assert silence.startswith(b"\xff\xd8")

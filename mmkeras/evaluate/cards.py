@@ -59,7 +59,7 @@ def _card(run, seen, at, target, task):
 
 def _bars(task, output):
     """The most probable classes; "" of a task without probabilities."""
-    if not hasattr(task, "_calibrated"):
+    if not task.has_probabilities:
         return ""
     shares = np.asarray(task.calibrated(output))[0]
     lines = ""

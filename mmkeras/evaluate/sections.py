@@ -133,7 +133,8 @@ def pictures(figures, *kinds):
         data = base64.b64encode(path.read_bytes()).decode("ascii")
         title = html.escape(caption)
         shown += (
-            f'<figure class="{kind}"><img alt="{title}" src="data:image/png;base64,{data}">'
+            f'<figure class="{kind}"><img alt="{title}" '
+            f'src="data:image/png;base64,{data}">'
             f"<figcaption>{title}</figcaption></figure>\n"
         )
     return f'<div class="figures">{shown}</div>' if shown else ""

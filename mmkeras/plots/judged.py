@@ -1,6 +1,7 @@
 """Figures of a judged run: calibration, what modalities are worth, robustness."""
 
 import io
+import math
 
 import numpy as np
 from matplotlib import image
@@ -88,9 +89,13 @@ def robustness(path, curves, label):
     for axis, (what, curve) in zip(axes, curves.items(), strict=False):
         for number, (name, points) in enumerate(curve["inputs"].items()):
             color, places = COLORS[number % len(COLORS)], range(len(points))
-            scores = [point["score"] for point in points]
+            scores = [
+                math.nan if point["score"] is None else point["score"]
+                for point in points
+            ]
+            ends = [point["interval"] or [math.nan] * 2 for point in points]
             axis.plot(places, scores, "o-", ms=4, color=color, label=name)
-            low, high = zip(*(point["interval"] for point in points), strict=True)
+            low, high = zip(*ends, strict=True)
             axis.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
             axis.set_xticks(places, [point["strength"] for point in points], fontsize=8)
         axis.set_title(what, fontsize=10)

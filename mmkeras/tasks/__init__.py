@@ -8,10 +8,11 @@ A task has
 - `loss()` and `metrics()`: for `fit`; the loss gives one number a row;
 - `judged_on` and `choose(judged)`: the splits whose outputs decide on thresholds after
   training, and the decision, for `decisions.json`;
-- `calibrated(outputs)`: outputs as they are told, where they are probabilities; what
-  takes outputs below takes them as the model gives them;
+- `has_probabilities`, and `calibrated(outputs)`: outputs as they are told, others than
+  the model's where they are probabilities; what takes outputs below takes the model's;
 - `decode(outputs)` and `serve(outputs)`: the answers, in Python and in the served
-  graph; a task that serves "abstained" has `abstains(outputs)` too;
+  graph; a task that serves "abstained" has `abstains(outputs)` too, and one that tells
+  one class `called(outputs)`, its position;
 - `scores(truth, outputs)`: the first one is what fusion is judged by, the higher the
   better; `redrawn(truth, outputs, counts, first)`: those that are numbers, or the first
   one alone, of rows that count as often as `counts` (draws, rows) says, {score:

@@ -54,6 +54,7 @@ class Classification:
     can_average = True
     takes_empty = False
     judged_on = ("valid",)
+    has_probabilities = True
     draws = resampling.DRAWS
 
     def __init__(

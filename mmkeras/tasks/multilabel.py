@@ -32,6 +32,7 @@ class Multilabel:
     judged_on = ("valid",)
     can_average = True
     takes_empty = True  # a row that has none of the labels
+    has_probabilities = True
     draws = resampling.DRAWS
 
     def __init__(self, labels, decision=None, *, separator: str = "|"):

@@ -22,6 +22,7 @@ class Regression:
     judged_on = ()
     can_average = True
     takes_empty = False
+    has_probabilities = False
     draws = resampling.DRAWS
 
     def __init__(

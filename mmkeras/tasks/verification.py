@@ -36,6 +36,7 @@ class Verification:
     judged_on = ("train", "valid")
     takes_empty = False
     can_average = False  # of two models' embeddings no mean has a meaning
+    has_probabilities = False
     draws = scoring.DRAWS
 
     def __init__(
