@@ -32,6 +32,8 @@ def run(options, extra):
 
     recipe = _recipe(options.source, options.set)
     rows = manifest.read(recipe.data, seed=recipe.train.seed)
+    if len(rows) and set(rows.inputs.values()) != {"text"}:
+        verbs.quiet()  # texts alone are examined without TensorFlow
     health = doctor.examine(recipe, rows)
     if options.html:
         pages.write(options.html, health)
