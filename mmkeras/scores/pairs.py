@@ -34,24 +34,21 @@ def measured(same, cosines, threshold):
     }
 
 
-def redrawn(places, same, cosines, threshold, counts):
+def redrawn(pairs, threshold, counts):
     """The scores of `measured`, {score: (draws,)}.
 
     Rows are drawn, not pairs; a row is not compared with itself, drawn twice or not.
 
     Args:
-        places: (first, second), (pairs,) each: the rows of each pair.
-        same: see `measured`, as are `cosines` and `threshold`.
-        cosines: (pairs,).
+        pairs: ((first, second) rows of each pair, whether of one identity, cosine),
+            (pairs,) each.
         threshold: a cosine.
         counts: (draws, rows), how often each row counts.
     """
-    first, second = places
-    ranked = Ranked(same, cosines)
-    told = cosines >= np.float32(threshold)
+    places, same, cosines = pairs
+    ranked, told = Ranked(same, cosines), cosines >= np.float32(threshold)
     found = {name: [] for name in ("roc_auc", "equal_error_rate", "pair_accuracy")}
-    for count in counts:
-        weights = (count[first] * count[second])[None]
+    for weights in _weights(places, counts):
         found["roc_auc"].append(ranked.roc_auc(weights)[0])
         found["equal_error_rate"].append(ranked.equal_error(weights)[0])
         each = [
@@ -60,6 +57,20 @@ def redrawn(places, same, cosines, threshold, counts):
         ]
         found["pair_accuracy"].append(np.mean(each))
     return {name: np.array(values) for name, values in found.items()}
+
+
+def roc_auc(pairs, counts):
+    """One of the scores of `redrawn`, (draws,)."""
+    places, same, cosines = pairs
+    ranked = Ranked(same, cosines)
+    each = [ranked.roc_auc(weights)[0] for weights in _weights(places, counts)]
+    return np.array(each)
+
+
+def _weights(places, counts):
+    """How often each pair counts in a draw, (1, pairs); one draw after the other."""
+    first, second = places
+    return ((count[first] * count[second])[None] for count in counts)
 
 
 def equal_error(same, cosines):

@@ -171,9 +171,10 @@ class Verification:
 
     def redrawn(self, truth, outputs, counts, first=False):
         """The scores that are numbers, of rows drawn; see `mmkeras.tasks`."""
-        found = scoring.redrawn(*pairs(truth, outputs), self.threshold, counts)
+        compared = pairs(truth, outputs)
         if first:
-            return {"roc_auc": found["roc_auc"]}
+            return {"roc_auc": scoring.roc_auc(compared, counts)}
+        found = scoring.redrawn(compared, self.threshold, counts)
         known = self._enrolled(truth)
         if known.any():
             right = self._nearest(outputs)[0] == truth[:, 0]

@@ -155,7 +155,7 @@ def test_an_ensemble_is_not_looked_into(mean, rows, capsys):
 def test_an_ensemble_of_what_is_read_otherwise_is_refused(trained, other, tmp_path):
     def refused(match, **changed):
         strange = run.open_folder(other.folder)
-        strange.__dict__.update(changed)
+        strange.__dict__.update({"decoders": other.decoders, **changed})
         with pytest.raises(comparing.NotComparableError, match=match):
             ensembling.ensemble({"a": trained, "b": strange}, None, tmp_path / "no")
         assert not (tmp_path / "no").exists()
