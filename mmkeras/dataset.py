@@ -17,6 +17,9 @@ from mmkeras.manifest import ManifestError
 
 # Rows read and decoded as one piece of work; small enough that all cores get some.
 CHUNK = 32
+# Decoders use TensorFlow's conditions and loops, not Python's: converting their source
+# would cost ten times more than tracing them.
+_as_written = tf.autograph.experimental.do_not_convert
 
 
 class Share(NamedTuple):
@@ -128,7 +131,7 @@ class Rows:
         )
 
 
-def load(rows, decoders, *, cache_mb=2048, progress=None):
+def load(rows, decoders, *, cache_mb=2048, open_first=True, progress=None):
     """Decodes every row once: finds every fault, and keeps what fits in memory.
 
     Args:
@@ -136,6 +139,7 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
         decoders: {input: decoder}.
         cache_mb: megabytes that the decoded tensors may take; where they would take
             more, none is kept and `Rows.take` decodes anew.
+        open_first: whether to decode also what does not fit, for its faults alone.
         progress: called with (rows done, rows) now and then.
 
     Returns:
@@ -143,14 +147,17 @@ def load(rows, decoders, *, cache_mb=2048, progress=None):
     """
     if not decoders:
         return Rows({}, {}, {}), {}
-    cells, faults, done = {}, {}, 0
-    for name, decoder in decoders.items():
-        cells[name], closed = openable(decoder, rows.cells(name))
-        faults = _by_line(rows, 0, {name: closed}) | faults
     specs = {
         key: spec for each in decoders.values() for key, spec in each.specs.items()
     }
     keep = _row_bytes(specs) * len(rows) <= cache_mb * 2**20
+    if not (keep or open_first):
+        cells = {name: tf.constant(rows.cells(name), tf.string) for name in decoders}
+        return Rows({}, cells, dict(decoders)), {}
+    cells, faults, done = {}, {}, 0
+    for name, decoder in decoders.items():
+        cells[name], closed = openable(decoder, rows.cells(name))
+        faults = _by_line(rows, 0, {name: closed}) | faults
     arrays = {
         key: np.empty((len(rows), *spec.shape), spec.dtype.as_numpy_dtype)
         for key, spec in (specs if keep else {}).items()
@@ -244,6 +251,7 @@ def _row_bytes(specs):
 def _decoded(cells, decoders, count, keep):
     """Chunks of all rows: ({key: tensor} if `keep` else {}, {input: faults})."""
 
+    @_as_written
     def decode(numbers):
         tensors, found = {}, {}
         for name, decoder in decoders.items():
@@ -267,7 +275,7 @@ def ordered(rows, count, batch_size):
         tf.data of {key: (batch, ...)}.
     """
     numbers = tf.data.Dataset.range(count).batch(batch_size)
-    return numbers.map(rows.take, tf.data.AUTOTUNE).prefetch(2)
+    return numbers.map(_as_written(rows.take), tf.data.AUTOTUNE).prefetch(2)
 
 
 def labelled(rows, targets, batch_size, share=WHOLE):
@@ -322,6 +330,7 @@ def shuffled(
         steps = _steps(tf.cast(done, tf.int64), count, batch_size, share)
         return steps.map(lambda places: (epoch, places))
 
+    @_as_written
     def take(epoch, places):
         numbers = permute(places % count, count, seed, epoch)
         inputs = rows.take(numbers)

@@ -69,6 +69,11 @@ class Data(_Section):
         description="megabytes that decoded rows may take in memory; above it they "
         "are decoded anew each epoch",
     )
+    open_first: bool = Field(
+        True,
+        description="open every file before training; false: not where decoded rows do "
+        "not fit in memory, and a bad file stops the run that comes to it",
+    )
     features_mb: NonNegativeInt = Field(
         4096,
         description="megabytes of disk for what frozen backbones give, computed once "

@@ -54,15 +54,24 @@ def fill(frame, column, labels, shares, seed, groups=None):
     if column not in frame:
         frame[column] = draw(np.ones(len(frame), bool), shares)
         return []
-    train = frame[column] == "train"
-    if shares[0] == 0 or (frame[column] == "valid").any() or train.sum() < 2:
+    if not lacks(frame, column, shares):
         return []
+    train = frame[column] == "train"
     if groups is not None and len(set(itertools.compress(groups, train))) < 2:
         return ["no row is `valid`, and all train rows are of one group"]
     part = draw(train, (0.9, 0.1, 0))
     frame.loc[train, column] = part
     taken = int((part == "valid").sum())
     return [f"no row is `valid`: {taken} of {train.sum()} train rows are taken for it"]
+
+
+def lacks(frame, column, shares):
+    """Whether splits are to be drawn: all of them, or `valid` from train."""
+    if column not in frame:
+        return True
+    if shares[0] == 0 or (frame[column] == "valid").any():
+        return False
+    return (frame[column] == "train").sum() >= 2
 
 
 def groups_of(frame, column):

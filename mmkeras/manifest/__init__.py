@@ -104,8 +104,8 @@ class Manifest:
         cells = self.frame[columns[0]].tolist()
         if self.inputs[name] in VALUES:
             return cells
-        folder = self.path.parent
-        return [os.path.join(folder, cell) if cell else "" for cell in cells]
+        folder = os.path.join(self.path.parent, "")
+        return [folder + cell if cell else "" for cell in cells]
 
     def split(self, name):
         """The rows of one split, as a Manifest without rejected rows."""
@@ -240,6 +240,8 @@ def _columns(data):
 
 def _fill_splits(found, data, shares, seed):
     """Draws what is not told; see `splits.fill`."""
+    if not splits.lacks(found.frame, data.split, shares):
+        return []
     taught = targets.of_rows(found.frame, found.targets)
     groups = splits.groups_of(found.frame, data.group)
     try:

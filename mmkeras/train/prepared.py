@@ -60,7 +60,11 @@ def prepare(recipe, rows, *, log=print):
     texts = {name: each for name, each in decoders.items() if not each.is_file}
     with progress.bar("decode", len(rows)) as advance:
         loaded, faults = dataset.load(
-            rows, files, cache_mb=recipe.data.cache_mb, progress=advance
+            rows,
+            files,
+            cache_mb=recipe.data.cache_mb,
+            open_first=recipe.data.open_first,
+            progress=advance,
         )
     lines = rows.frame.index
     rows = rows.reject(dataset.faults(rows, texts) | faults)
@@ -69,7 +73,7 @@ def prepare(recipe, rows, *, log=print):
     _account(rows, recipe.data.on_bad_row, log)
     train = rows.split("train")
     modalities.learn(texts, recipe.branches, train.cells)
-    held, _ = dataset.load(rows, texts, cache_mb=recipe.data.cache_mb)
+    held, _ = dataset.load(rows, texts, cache_mb=recipe.data.cache_mb, open_first=False)
     loaded = loaded.keep(good) | held
     labels = tasks.learn(recipe.data.targets, train.frame)
     made = tasks.make(recipe.data.targets, labels)
