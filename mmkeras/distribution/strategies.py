@@ -50,13 +50,14 @@ def _has_tpu():
     return bool(os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"))
 
 
-def strategy_of(options):
+def strategy_of(options, branches=None):
     """The tf.distribute strategy of a recipe; None for one device.
 
     To be called before TensorFlow does anything else: workers find each other here.
 
     Args:
         options: the `train` section of a recipe.
+        branches: its `branches` section.
 
     Raises:
         RecipeError: what it asks for is not here, or cannot run under it.
@@ -68,6 +69,7 @@ def strategy_of(options):
     if kind == "multiworker":
         return _multiworker()
     if kind == "tpu":
+        _require_compilable(branches or {})
         return _tpu()
     devices = tf.config.list_logical_devices("GPU")
     devices = devices or tf.config.list_logical_devices("CPU")
@@ -123,6 +125,17 @@ def require_runnable(options, kind):
             "train.time_limit_minutes: the clocks of several workers do not agree when "
             "to end. Say it in steps: train.max_steps"
         )
+
+
+def _require_compilable(branches):
+    """A TPU runs what XLA compiles; a SavedModel of TF Hub may do anything."""
+    for name, branch in branches.items():
+        if branch.get("kind") == "hub":
+            raise RecipeError(
+                f"branches.{name}: a SavedModel of TF Hub may hold operations that no "
+                "TPU runs, such as those on strings: take a `kerashub` branch, or "
+                "train.strategy: one"
+            )
 
 
 # One strategy a process: a second one would use the keys of the first one's collective

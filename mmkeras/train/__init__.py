@@ -47,7 +47,7 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         WorkerLostError: another worker of the run is gone.
     """
     # First of all: the workers of a run find each other before TensorFlow does more.
-    strategy = distribution.strategy_of(recipe.train)
+    strategy = distribution.strategy_of(recipe.train, recipe.branches)
     with distribution.scope(strategy):
         is_chief = distribution.here().is_chief
     if is_chief and (not resume or Path(folder).is_file()):

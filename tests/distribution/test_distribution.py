@@ -115,6 +115,12 @@ def test_what_is_not_here_is_refused(monkeypatch):
     assert "one, but TF_CONFIG names 2 workers" in refused(strategy="one")
 
 
+def test_what_no_tpu_runs_is_refused(monkeypatch):
+    monkeypatch.setenv("TPU_NAME", "local")
+    with pytest.raises(RecipeError, match="branches.text: a SavedModel of TF Hub"):
+        distribution.strategy_of(Train(), {"text": {"kind": "hub"}})
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
