@@ -120,12 +120,13 @@ def frozen(folder, changes):
 
 def fit(recipe, folder, resume=False):
     """(weights, history) of a run."""
-    rows = manifest.read(recipe.data)
-    made = train.fit(recipe, rows, folder=folder, log=lambda _: None, resume=resume)
+    found = manifest.read(recipe.data)
+    made = train.fit(recipe, found, folder=folder, log=lambda _: None, resume=resume)
     with open(made.history_csv, newline="", encoding="utf-8") as file:
-        history = np.array(
-            [list(map(float, row.values())) for row in csv.DictReader(file)]
-        )
+        rows = list(csv.DictReader(file))
+    # `nearest` is told of the rows of each device by itself, see docs/scaling.md.
+    told = [key for key in rows[0] if "nearest" not in key]
+    history = np.array([[float(row[key]) for key in told] for row in rows])
     return made.model.get_weights(), history
 
 

@@ -131,7 +131,7 @@ class Launched:
         raise LookupError(number)
 
     def end(self):
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=400)
         return self.process.returncode, out, "".join(self.said) + err
 
 
