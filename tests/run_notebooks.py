@@ -2,6 +2,7 @@
 
     python tests/run_notebooks.py              # fails where an output is out of date
     python tests/run_notebooks.py --write      # stores them: `make notebooks`
+    python tests/run_notebooks.py 02 --write   # of those whose names begin so
 
 Each runs on a fresh kernel of this very interpreter, in a folder that is deleted
 afterwards, and sees no settings of the user.
@@ -41,9 +42,18 @@ MACHINE_LOG = re.compile(
 PASSING = re.compile(r"0x[0-9a-f]{6,}|\b\d+(?:ms|us|s)\b(?:/(?:step|epoch))?")
 
 
-def paths():
-    """The notebooks, in the order of their names."""
-    return sorted(FOLDER.glob("*.ipynb"))
+def paths(beginnings=("",)):
+    """The notebooks whose names begin with one of these, in the order of their names.
+
+    Raises:
+        ValueError: one of the beginnings is that of no notebook.
+    """
+    for each in beginnings:
+        if not any(FOLDER.glob(f"{each}*.ipynb")):
+            names = ", ".join(path.stem for path in sorted(FOLDER.glob("*.ipynb")))
+            raise ValueError(f"no notebook begins with `{each}`. Found {names}")
+    found = sorted(FOLDER.glob("*.ipynb"))
+    return [path for path in found if path.stem.startswith(tuple(beginnings))]
 
 
 def load(path):
@@ -181,9 +191,14 @@ def main(arguments=None):
     """Gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="store the outputs")
+    parser.add_argument("names", nargs="*", help="how their names begin; none: all")
     options = parser.parse_args(arguments)
+    try:
+        chosen = paths(options.names or [""])
+    except ValueError as error:
+        parser.error(str(error))
     faults = 0
-    for path in paths():
+    for path in chosen:
         fault = check(path, store=options.write)
         faults += bool(fault)
         done = "outputs stored" if options.write else "outputs up to date"

@@ -46,6 +46,12 @@ def test_there_are_notebooks_and_they_are_numbered_in_order():
     assert numbers == list(range(1, len(PATHS) + 1))
 
 
+def test_some_are_chosen_by_how_their_names_begin():
+    assert run_notebooks.paths(["02", "01"]) == PATHS[:2]
+    with pytest.raises(ValueError, match="no notebook begins with `3`. Found 01_from"):
+        run_notebooks.paths(["01", "3"])
+
+
 @each_notebook
 def test_is_valid_and_small(path):
     nbformat.validate(run_notebooks.load(path))
