@@ -43,6 +43,7 @@ ROOMS = [
     "export",
     "client",
     "tune",
+    "distribution",
     "run",
     "model",
     "dataset",
