@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmkeras import cli, config, dataset, manifest, progress, run, train
 from mmkeras.config import RecipeError
@@ -287,7 +288,7 @@ def test_a_loss_that_is_no_number_names_step_and_rows(texts, tmp_path, monkeypat
 
         def poison(number, batch):
             inputs, targets = batch
-            bad = dataset.tf.where(number == 7, np.float32("nan"), np.float32(1))
+            bad = tf.where(number == 7, np.float32("nan"), np.float32(1))
             return inputs, {name: each * bad for name, each in targets.items()}
 
         return batches.map(poison)
@@ -476,13 +477,11 @@ def test_the_latest_run_is_the_one_to_go_on_with(tmp_path):
 
 def test_batches_begin_in_mid_epoch_and_decode_nothing_before(monkeypatch):
     targets = {"label": np.arange(10)}
-    rows = dataset.Rows({"it": dataset.tf.range(10)}, {}, {})
+    rows = dataset.Rows({"it": tf.range(10)}, {}, {})
     taken, plain = [], dataset.Rows.take
 
     def watched(self, numbers):
-        dataset.tf.numpy_function(
-            lambda n: taken.append(len(n)) or n, [numbers], "int64"
-        )
+        tf.numpy_function(lambda n: taken.append(len(n)) or n, [numbers], "int64")
         return plain(self, numbers)
 
     options = {"batch_size": 4, "seed": 1}

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmkeras import config, dataset, distribution
 from mmkeras.config import RecipeError
@@ -187,7 +188,7 @@ NUMBERS = {"it": np.arange(21), "odd": np.arange(21) % 2}
 
 
 def batches(share, batch_size=8, **options):
-    rows = dataset.Rows({"it": dataset.tf.range(21)}, {}, {})
+    rows = dataset.Rows({"it": tf.range(21)}, {}, {})
     return dataset.shuffled(
         rows, NUMBERS, batch_size=batch_size, seed=3, share=share, **options
     )
@@ -216,7 +217,7 @@ def test_a_worker_reads_its_own_rows_alone(monkeypatch):
 
     def watched(self, numbers):
         note = lambda n: taken.append(len(n)) or n  # noqa: E731
-        dataset.tf.numpy_function(note, [numbers], "int64")
+        tf.numpy_function(note, [numbers], "int64")
         return plain(self, numbers)
 
     monkeypatch.setattr(dataset.Rows, "take", watched)
@@ -236,7 +237,7 @@ def test_fixed_steps_are_filled_up_with_rows_that_do_not_count():
         for (given, *_), w in zip(dealt, counted, strict=True)
     ]
     assert sorted(np.concatenate(real)) == list(range(21))
-    rows = dataset.Rows({"it": dataset.tf.range(21)}, {}, {})
+    rows = dataset.Rows({"it": tf.range(21)}, {}, {})
     weights = {name: np.full(21, 0.5, "float32") for name in NUMBERS}
     held = list(dataset.labelled(rows, (NUMBERS, weights), 16, share))
     assert [w["odd"].numpy().sum() for *_, w in held] == [4.0, 4.0, 1.5, 1.0]

@@ -1,14 +1,9 @@
-"""Manifest + decoders + targets -> batched tf.data of ({name: tensor}, {name: target}).
-
-Rows are shuffled exactly and before anything is decoded: the order of an epoch is a
-permutation of row numbers drawn from (seed, epoch), in constant memory.
-"""
+"""Cells and files -> decoded rows, held in memory or decoded when they are asked."""
 
 import contextlib
 import dataclasses
 import os
 import re
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,25 +14,7 @@ from mmkeras.manifest import ManifestError
 CHUNK = 32
 # Decoders use TensorFlow's conditions and loops, not Python's: converting their source
 # would cost ten times more than tracing them.
-_as_written = tf.autograph.experimental.do_not_convert
-
-
-class Share(NamedTuple):
-    """What one process reads of each step, where several devices share it.
-
-    Attributes:
-        mine: numbers of the replicas that it feeds, one batch for each in turn.
-        of: how many replicas there are.
-        fixed: every step has all its rows, as a TPU wants: the last of an epoch is
-            filled up with rows of weight 0.
-    """
-
-    mine: tuple = (0,)
-    of: int = 1
-    fixed: bool = False
-
-
-WHOLE = Share()
+as_written = tf.autograph.experimental.do_not_convert
 
 
 def read(decoder, cells):
@@ -251,7 +228,7 @@ def _row_bytes(specs):
 def _decoded(cells, decoders, count, keep):
     """Chunks of all rows: ({key: tensor} if `keep` else {}, {input: faults})."""
 
-    @_as_written
+    @as_written
     def decode(numbers):
         tensors, found = {}, {}
         for name, decoder in decoders.items():
@@ -261,150 +238,3 @@ def _decoded(cells, decoders, count, keep):
 
     chunks = tf.data.Dataset.range(count).batch(CHUNK)
     return chunks.map(decode, tf.data.AUTOTUNE).prefetch(2)
-
-
-def ordered(rows, count, batch_size):
-    """The inputs of all rows once, in order.
-
-    Args:
-        rows: `Rows`.
-        count: how many rows there are.
-        batch_size: rows a batch; the last may be smaller.
-
-    Returns:
-        tf.data of {key: (batch, ...)}.
-    """
-    numbers = tf.data.Dataset.range(count).batch(batch_size)
-    return numbers.map(_as_written(rows.take), tf.data.AUTOTUNE).prefetch(2)
-
-
-def labelled(rows, targets, batch_size, share=WHOLE):
-    """The inputs and targets of all rows once, in order; see `ordered`.
-
-    Args:
-        rows: `Rows`.
-        targets: see `shuffled`.
-        batch_size: rows a batch.
-        share: a `Share`.
-    """
-    held, count = _taught(targets)
-    held = tf.nest.map_structure(tf.constant, held)
-
-    def take(places):
-        return rows.take(places % count), *_told(held, places, places % count, share)
-
-    steps = _steps(0, count, batch_size, share)
-    return steps.map(take, tf.data.AUTOTUNE).prefetch(2)
-
-
-def shuffled(
-    rows, targets, *, batch_size, seed, augment=None, begin=(0, 0), share=WHOLE
-):
-    """Inputs and targets for `fit`, without end, each epoch in an order of its own.
-
-    Args:
-        rows: `Rows`.
-        targets: {target: (rows, ...) array}; or a tuple of that and of {target: (rows,)
-            float32}, what a row counts in the loss.
-        batch_size: rows a batch; the last of an epoch may be smaller.
-        seed: of the order and of the augmentation.
-        augment: function ({key: (batch, ...)}, seeds (batch, 2) int32) -> the first,
-            changed. A row's seed is drawn from (seed, epoch, row number). Or a pair of
-            that and of a function (inputs, a tuple of targets and maybe weights, seeds)
-            -> (inputs, the tuple); each may be None.
-        begin: (epoch, step) where to begin, for a run that goes on; nothing of the
-            steps before is decoded.
-        share: a `Share`; its rows alone are read, every `of`th of a step.
-
-    Returns:
-        tf.data of ({key: (batch, ...)}, {target: (batch, ...)}), weights third where
-        there are; an epoch has ceil(rows / batch_size) batches.
-    """
-    held, count = _taught(targets)
-    held = tf.nest.map_structure(tf.constant, held)
-    augment, mix = augment if isinstance(augment, tuple) else (augment, None)
-    first_epoch, first_step = begin
-
-    def order(epoch):
-        done = tf.where(epoch == first_epoch, first_step, 0) * batch_size
-        steps = _steps(tf.cast(done, tf.int64), count, batch_size, share)
-        return steps.map(lambda places: (epoch, places))
-
-    @_as_written
-    def take(epoch, places):
-        numbers = permute(places % count, count, seed, epoch)
-        inputs = rows.take(numbers)
-        if augment:
-            inputs = augment(inputs, row_seeds(seed, epoch, numbers))
-        told = _told(held, places, numbers, share)
-        if mix:
-            inputs, told = mix(inputs, told, row_seeds(seed, epoch, numbers))
-        return inputs, *told
-
-    epochs = tf.data.Dataset.counter(first_epoch)
-    # Deterministic: the order of batches is the order of their numbers.
-    return epochs.flat_map(order).map(take, tf.data.AUTOTUNE).prefetch(2)
-
-
-def _steps(first, count, batch_size, share):
-    """The places of rows in an epoch, (batch,) int64 a batch, from `first` on.
-
-    Those of a `fixed` share go on beyond the last row, to be counted from the first.
-    """
-    end = -(-count // batch_size) * batch_size if share.fixed else count
-    steps = tf.data.Dataset.range(first, end).batch(batch_size, share.fixed)
-    if share.of == 1:
-        return steps
-    shape = (batch_size // share.of if share.fixed else None,)
-
-    def split(places):
-        mine = tf.data.Dataset.from_tensor_slices(list(share.mine))
-        return mine.map(
-            lambda replica: tf.ensure_shape(places[replica :: share.of], shape)
-        )
-
-    return steps.flat_map(split)
-
-
-def _told(held, places, numbers, share):
-    """Targets, and weights if any, of the rows of these numbers."""
-    told = tf.nest.map_structure(lambda one: tf.gather(one, numbers), held)
-    if not share.fixed:
-        return told
-    count = len(next(iter(held[0].values())))
-    real = tf.cast(places < count, tf.float32)
-    if len(told) == 1:
-        return told[0], dict.fromkeys(told[0], real)
-    return told[0], {target: one * real for target, one in told[1].items()}
-
-
-def _taught(targets):
-    """(a tuple of the targets, and of their weights if any; how many rows)."""
-    held = targets if isinstance(targets, tuple) else (targets,)
-    return held, len(next(iter(held[0].values())))
-
-
-def permute(numbers, count, seed, epoch):
-    """The epoch's order of rows at these places, (n,) int64 -> (n,) int64.
-
-    A permutation of range(count) without holding it: a cipher's rounds on the number
-    itself.
-    """
-    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    # `tf.random.experimental.index_shuffle` is this with four rounds and a key as it
-    # is given. Neighbouring keys of that cipher give related orders, in which some rows
-    # come early in most epochs; a hashed key and more rounds do not.
-    key = tf.random.stateless_uniform((3,), key, None, None, tf.uint32)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=numbers, seed=key, max_index=tf.constant(count - 1, tf.int64), rounds=16
-    )
-
-
-def row_seeds(seed, epoch, numbers):
-    """One seed a row, (n, 2) int32, from (seed, epoch, row number)."""
-    key = tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
-    return tf.map_fn(
-        lambda number: tf.random.fold_in(key, number),
-        tf.cast(numbers, tf.int32),
-        fn_output_signature=tf.TensorSpec((2,), tf.int32),
-    )
