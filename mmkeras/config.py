@@ -287,6 +287,9 @@ def _rates(inputs, shared, tree):
 def _weights(targets, tree):
     """Faults of `train.loss_weights`."""
     train = _section(tree, "train")
+    kinds = {choice.get("kind") for choice in targets.values()}
+    if train.get("class_weight") == "balanced" and "classification" not in kinds:
+        return ["train.class_weight: balanced, but no target is a classification"]
     weights = train.get("loss_weights")
     if weights == "uncertainty":
         if train.get("balance", "none") == "none":

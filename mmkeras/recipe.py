@@ -59,6 +59,11 @@ class Data(_Section):
         description="rows left out: those that lack an input, those that are there "
         "already",
     )
+    weight: str | None = Field(
+        None,
+        description="column of what a train row counts in the loss, 0 or more; 1 where "
+        "empty",
+    )
     separator: str = Field(",", description="of cells, one character")
     encoding: str = Field("utf-8", description="of the CSV; a BOM is skipped")
     on_bad_row: Literal["drop", "refuse"] = Field(
@@ -313,6 +318,11 @@ class Train(_Section):
         default_factory=dict,
         description="target -> what its loss is multiplied with, 1 where not named; "
         "`uncertainty`: learned with the model",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced: all classes count the same together, however many train "
+        "rows they have",
     )
     frozen_epochs: NonNegativeInt = Field(
         0,

@@ -502,7 +502,13 @@ def test_rows_that_answer_different_targets_are_not_mixed(batch):
     _, (targets, left) = mixed(batch, weights)
     share = targets["label"].numpy()[np.arange(8), np.arange(8)]
     np.testing.assert_array_equal(share == 1, [0, 0, 1, 0, 1, 0, 1, 1])
-    assert left is weights
+    for name, each in weights.items():
+        np.testing.assert_array_equal(left[name], each)
+    # What rows count is mixed as they are.
+    heavy = {name: tf.range(1.0, 9.0) for name in weights}
+    _, (_, left) = mixed(batch, heavy)
+    share = targets["label"].numpy()[np.arange(8), np.arange(8)]
+    assert (left["size"].numpy()[:2] > [1, 2]).all()
 
 
 def test_mixup_is_repeated_by_the_seeds_and_off_for_texts(batch):

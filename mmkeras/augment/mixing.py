@@ -38,8 +38,10 @@ def mixer(options, inputs):
             tensors[name] = _mixed(tensors[name], share, _counts(tensors, name, kind))
             if kind == "audio":
                 tensors |= _longer(tensors, name, share)
-        targets = {key: _mixed(each, share) for key, each in taught[0].items()}
-        return tensors, (targets, *taught[1:])
+        mixed_too = [
+            {key: _mixed(each, share) for key, each in part.items()} for part in taught
+        ]
+        return tensors, tuple(mixed_too)
 
     return mix
 
@@ -64,7 +66,7 @@ def _next(tensor):
 def _alike(tensors, taught, mixed):
     """Whether a row and the next can be mixed, (batch,) bool."""
     told = [tensors[f"{n}_present"] for n, kind in mixed.items() if kind in WHOLE]
-    told += list(taught[1].values()) if len(taught) > 1 else []
+    told += [each > 0 for each in taught[1].values()] if len(taught) > 1 else []
     first = next(iter(mixed))
     alike = tf.ones_like(tensors[f"{first}_present"])
     for each in told:

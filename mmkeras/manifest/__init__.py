@@ -222,6 +222,7 @@ def _require_columns(path, header, data, targets_required, training):
         chosen = {getattr(data, key): key for key in ("id", "split")}
         wanted |= {name: key for name, key in chosen.items() if name != key}
         wanted |= {data.group: "group"} if data.group else {}
+        wanted |= {data.weight: "weight"} if data.weight else {}
     if lacking := {name: k for name, k in wanted.items() if name not in header}:
         names = ", ".join(f"`{name}`" for name in lacking)
         keys = ", ".join(dict.fromkeys(f"data.{key}" for key in lacking.values()))
@@ -275,7 +276,7 @@ def _row_faults(frame, data, folder, labelled):
         frame[data.split], reasons = _splits(frame[data.split], labelled)
         add(data.split, reasons)
     if labelled:
-        for name, reasons in _target_faults(frame, data.targets):
+        for name, reasons in _taught_faults(frame, data):
             add(name, reasons)
     columns = _columns(data)
     nothing = frame[columns].eq("").all(axis=1)
@@ -307,11 +308,20 @@ def _splits(cells, labelled):
     return names, names.map(told).mask(names.isin(SPLITS), "").astype(object)
 
 
-def _target_faults(frame, chosen):
-    """(target, what is wrong with its cells) where they cannot be learned from.
+def _weight_fault(cell):
+    if targets.is_number(cell) and float(cell) >= 0:
+        return ""
+    return f"`{cell}` is no weight: write 0 or more, as 1 or 0.5"
+
+
+def _taught_faults(frame, data):
+    """(column, what is wrong with its cells) where they cannot be learned from.
 
     Of several targets some may be empty: the row then teaches the others.
     """
+    if data.weight in frame:
+        yield data.weight, _each(frame[data.weight], _weight_fault)
+    chosen = data.targets
     given = frame[list(chosen)].ne("").any(axis=1)
     for name, choice in chosen.items():
         said = {cell: targets.fault(choice, cell) for cell in frame[name].unique()}

@@ -103,7 +103,7 @@ def _texts(name, column, values):
 
 
 def _read_csv(path, separator, encoding):
-    text = io.StringIO(_decode(path, encoding), newline="")
+    text = _text(path, encoding)
     csv.field_size_limit(max(csv.field_size_limit(), path.stat().st_size))
     # Strict: a quote that is never closed would swallow the rows after it.
     reader = csv.reader(text, delimiter=separator, strict=True)
@@ -144,18 +144,21 @@ def _require(name, header, rows):
         raise ManifestError(f"{name} has a header but no rows. Header: {header}")
 
 
-def _decode(path, encoding):
-    content = path.read_bytes()
+def _text(path, encoding):
+    """A CSV to read line by line: a StringIO would take four bytes a letter."""
+    content, named = path.read_bytes(), encoding
     try:
         # utf-8-sig reads UTF-8 with and without the mark that spreadsheets put first.
         plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-        return content.decode("utf-8-sig" if plain else encoding)
+        encoding = "utf-8-sig" if plain else encoding
+        content.decode(encoding)  # whole: a reader of parts tells wrong places
+        return io.TextIOWrapper(io.BytesIO(content), encoding, newline="")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ManifestError(
-            f"{path.name} is not {encoding}: line {line} holds the byte "
+            f"{path.name} is not {named}: line {line} holds the byte "
             f"{content[error.start]:#04x}. Save it as UTF-8, or name its encoding with "
             "data.encoding (cp1252 and gb18030 are common)"
         ) from None
     except LookupError:
-        raise ManifestError(f"data.encoding: no encoding `{encoding}`") from None
+        raise ManifestError(f"data.encoding: no encoding `{named}`") from None

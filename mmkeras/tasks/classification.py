@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from scipy.special import logsumexp
 
-from mmkeras.families import Fraction, nearest
+from mmkeras.families import Fraction, NonNegativeFloat, nearest
 from mmkeras.scores import calibration, classes, resampling
 from mmkeras.scores.resampling import mean
 
@@ -36,6 +36,8 @@ class Classification:
         decision: as `choose` gives; probabilities as they are where None.
         label_smoothing: share of the target's probability spread over all classes,
             in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
+        focal: gamma of the focal loss, by which rows that are told right already count
+            less (Lin et al. 2017, arXiv 1708.02002); 0 is plain cross-entropy.
         outside: the label of rows that belong to no class proper, as `oos`; it is told
             too where the best other class is less probable than a threshold, which is
             chosen on the valid rows.
@@ -63,6 +65,7 @@ class Classification:
         decision=None,
         *,
         label_smoothing: Fraction = 0.0,
+        focal: NonNegativeFloat = 0.0,
         outside: str | None = None,
         refused: Fraction = 0.005,
         precision: Fraction | None = None,
@@ -78,7 +81,8 @@ class Classification:
                 f"{nearest(outside, labels)}"
             )
         self.labels, self.outside, self.refused = list(labels), outside, refused
-        self.label_smoothing, self.precision = label_smoothing, precision
+        self.label_smoothing, self.focal = label_smoothing, focal
+        self.precision = precision
         decision = decision or {}
         self.threshold = decision.get("threshold", 0.0)
         self.temperature = decision.get("temperature", 1.0)
@@ -102,7 +106,11 @@ class Classification:
         return keras.layers.Softmax(dtype="float32", name=name)(logits)
 
     def loss(self):
-        """Cross-entropy between target and probabilities, nats."""
+        """Cross-entropy between target and probabilities, nats; or focal loss."""
+        if self.focal:
+            return keras.losses.CategoricalFocalCrossentropy(
+                alpha=1.0, gamma=self.focal, label_smoothing=self.label_smoothing
+            )
         return keras.losses.CategoricalCrossentropy(
             label_smoothing=self.label_smoothing
         )

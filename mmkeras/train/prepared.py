@@ -4,6 +4,7 @@ import dataclasses
 
 from mmkeras import dataset, modalities, progress, targets, tasks
 from mmkeras.manifest import ManifestError
+from mmkeras.train import counting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Prepared:
         labels: {target: what its task learnt of the train rows}.
         rows: {split: dataset.Rows}.
         targets: {split: {target: (rows, ...) array}}.
-        weights: {split: {target: (rows,) float32}}, 0 where the cell is empty; None
-            where none is.
+        weights: {split: {target: (rows,) float32}}, 0 where the cell is empty, of train
+            rows what they count else; None where all are 1.
     """
 
     manifest: object
@@ -82,21 +83,22 @@ def prepare(recipe, rows, *, log=print):
         for split in ("train", "valid")
     }
     by_split = {split: loaded.keep(mask) for split, mask in masks.items()}
-    return Prepared(
-        rows, decoders, made, labels, by_split, *_truths(made, rows.frame, masks)
-    )
+    truths, weights = _truths(made, rows.frame, masks)
+    weights["train"] = counting.counted(recipe, train.frame, weights["train"])
+    plain = all((w == 1).all() for each in weights.values() for w in each.values())
+    weights = None if plain else weights
+    return Prepared(rows, decoders, made, labels, by_split, truths, weights)
 
 
 def _truths(made, frame, masks):
     """`Prepared.targets` and `Prepared.weights`."""
-    truths, weights, whole = {}, {}, True
+    truths, weights = {}, {}
     for split, mask in masks.items():
         truths[split], weights[split] = {}, {}
         for name, task in made.items():
             truths[split][name], known = tasks.truth(task, frame[mask][name])
             weights[split][name] = known.astype("float32")
-            whole = whole and known.all()
-    return truths, None if whole else weights
+    return truths, weights
 
 
 def _unlearnable(rows):

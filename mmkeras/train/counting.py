@@ -1,0 +1,32 @@
+"""What each train row counts in the losses: by its class, and as the manifest says."""
+
+import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
+
+
+def counted(recipe, train, known):
+    """The weights of the train rows.
+
+    Args:
+        recipe: a `recipe.Recipe`.
+        train: the train rows, a DataFrame of texts.
+        known: {target: (rows,) float32}, 0 where its cell is empty, else 1.
+
+    Returns:
+        {target: (rows,) float32}. Classes are weighed by rows / (classes * rows of the
+        class), so that all count the same together (scikit-learn's "balanced").
+    """
+    found = dict(known)
+    column = recipe.data.weight
+    if column and column in train:
+        own = [float(cell) if cell else 1.0 for cell in train[column]]
+        found = {name: each * np.float32(own) for name, each in found.items()}
+    if recipe.train.class_weight == "balanced":
+        for name, choice in recipe.data.targets.items():
+            told = train[name].to_numpy() != ""
+            if choice["kind"] == "classification" and told.any():
+                cells = train[name].to_numpy(dtype=str)[told]
+                weights = compute_sample_weight("balanced", cells)
+                found[name] = found[name].copy()
+                found[name][told] *= weights.astype("float32")
+    return found
