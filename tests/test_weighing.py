@@ -7,7 +7,7 @@ import pytest
 from mmkeras import config, dataset, evaluate, manifest, train
 from mmkeras.tasks import TASKS
 from mmkeras.train import weighing
-from mmkeras.train.fitting import loss_weights
+from mmkeras.train.compiling import loss_weights
 
 TARGETS = {
     "label": "classification",
