@@ -1,0 +1,87 @@
+"""The section `data`: where the rows are, and which column holds what."""
+
+from typing import Literal
+
+import pydantic
+from pydantic import Field
+
+from mmkeras.families import (
+    Fraction,
+    NonNegativeInt,
+)
+from mmkeras.recipe.section import Choice, Section
+
+
+class Data(Section):
+    """Where the rows are, and which column holds what."""
+
+    manifest: str = Field(
+        description="path of the CSV or Parquet file, from where the command runs"
+    )
+    inputs: dict[str, Choice] = Field(
+        description="column -> modality (text, image, audio, tabular) and how it is "
+        "decoded; an input that lists columns reads those instead",
+    )
+    targets: dict[str, Choice] = Field(description="column -> task")
+    id: str = Field("id", description="column that names a row; line number without it")
+    split: str = Field("split", description="column of train, valid, test")
+    shares: tuple[Fraction, Fraction, Fraction] = Field(
+        (0.8, 0.1, 0.1),
+        description="train, valid, test shares where there is no split column",
+    )
+    group: str | None = Field(
+        None,
+        description="column of speaker, patient, dialogue: all its rows come into one "
+        "split where splits are drawn",
+    )
+    clean: tuple[Literal["empty", "duplicates"], ...] = Field(
+        (),
+        description="rows left out: those that lack an input, those that are there "
+        "already",
+    )
+    weight: str | None = Field(
+        None,
+        description="column of what a train row counts in the loss, 0 or more; 1 where "
+        "empty",
+    )
+    separator: str = Field(",", description="of cells, one character")
+    encoding: str = Field("utf-8", description="of the CSV; a BOM is skipped")
+    on_bad_row: Literal["drop", "refuse"] = Field(
+        "drop", description="train without the bad rows, counted, or not at all"
+    )
+    cache_mb: NonNegativeInt = Field(
+        2048,
+        description="megabytes that decoded rows may take in memory; above it they "
+        "are decoded anew each epoch",
+    )
+    open_first: bool = Field(
+        True,
+        description="open every file before training; false: not where decoded rows do "
+        "not fit in memory, and a bad file stops the run that comes to it",
+    )
+    features_mb: NonNegativeInt = Field(
+        4096,
+        description="megabytes of disk for what frozen backbones give, computed once "
+        "a file; 0: nothing is kept, the backbones run in every step",
+    )
+
+    @pydantic.field_validator("group")
+    @classmethod
+    def _no_target(cls, value, info):
+        if value in info.data.get("targets", ()):
+            raise ValueError("a target: each of its labels would be in one split only")
+        return value
+
+    @pydantic.field_validator("separator")
+    @classmethod
+    def _one_character(cls, value):
+        if len(value) != 1 or value in '"\r\n':
+            raise ValueError('expected one character, as ";" or "\\t"')
+        return value
+
+    @pydantic.field_validator("shares")
+    @classmethod
+    def _whole(cls, value):
+        if abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"the three shares must add up to 1, not {sum(value):g}")
+        return value

@@ -1,0 +1,168 @@
+"""The section `train`: how the model is fitted."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmkeras.families import (
+    Fraction,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from mmkeras.recipe.section import Section
+
+
+class Train(Section):
+    """How the model is fitted."""
+
+    epochs: PositiveInt = Field(12, description="most epochs")
+    batch_size: PositiveInt = Field(
+        32, description="rows a step, of all devices together; see batch_size_per"
+    )
+    batch_size_per: Literal["step", "replica"] = Field(
+        "step",
+        description="what batch_size counts: the rows of a step, or of each device in "
+        "it, so that more devices make larger steps",
+    )
+    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = Field(
+        "auto",
+        description="devices: one; mirrored: all GPUs of a machine; multiworker: all "
+        "processes of TF_CONFIG; tpu; auto: whichever is there",
+    )
+    optimizer: Literal[
+        "adam",
+        "adamw",
+        "sgd",
+        "rmsprop",
+        "nadam",
+        "adamax",
+        "lamb",
+        "lion",
+        "adafactor",
+        "adagrad",
+        "adadelta",
+        "ftrl",
+    ] = "adam"
+    learning_rate: PositiveFloat = 0.001
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="cosine: falls to zero over all epochs"
+    )
+    momentum: Fraction = Field(0.0, description="of sgd and rmsprop")
+    weight_decay: PositiveFloat | None = Field(
+        None,
+        description="share of a weight, times the rate, taken away each step; what the "
+        "optimizer has by default where not given",
+    )
+    plateau: NonNegativeInt = Field(
+        0,
+        description="epochs without a better validation loss after which the learning "
+        "rate is halved; 0: never",
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32",
+        description="mixed: layers compute in half precision, weights, spectrograms "
+        "and heads stay float32; with float16 the loss is scaled",
+    )
+    accumulation_steps: PositiveInt = Field(
+        1, description="steps whose mean gradient makes one update"
+    )
+    ema_momentum: Fraction | None = Field(
+        None,
+        gt=0,
+        description="the moving average of the weights is validated and saved in their "
+        "place; share of the old average kept in each step",
+    )
+    steps_per_execution: PositiveInt = Field(
+        1, description="steps that TensorFlow makes in one call"
+    )
+    patience: NonNegativeInt = Field(
+        5, description="epochs without a better validation loss before the end; 0: all"
+    )
+    seed: NonNegativeInt = Field(
+        0, lt=2**31, description="of splits, weights, order and augmentation"
+    )
+    learning_rates: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="input -> what the learning rate is multiplied with for its "
+        "branch; for the backbone alone where it is pretrained",
+    )
+    loss_weights: Literal["uncertainty"] | dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="target -> what its loss is multiplied with, 1 where not named; "
+        "`uncertainty`: learned with the model",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced: all classes count the same together, however many train "
+        "rows they have",
+    )
+    frozen_epochs: NonNegativeInt = Field(
+        0,
+        description="first epochs in which pretrained backbones stay frozen that are "
+        "trained thereafter",
+    )
+    balance: Literal["none", "blending"] = Field(
+        "none",
+        description="blending: a head of its own for each input while training, their "
+        "losses weighed by how well each still generalises",
+    )
+    jit_compile: bool = Field(False, description="compile the step with XLA")
+    deterministic: bool = Field(
+        False,
+        description="only operations that give the same bits each time, on a GPU too; "
+        "slower, and one that cannot is an error",
+    )
+    checkpoint_steps: NonNegativeInt = Field(
+        0,
+        description="steps between checkpoints inside an epoch; 0: only at its end",
+    )
+    clip_norm: PositiveFloat | None = Field(
+        None, description="gradients longer than this, all together, are cut to it"
+    )
+    warmup_epochs: NonNegativeInt = Field(
+        0, description="first epochs in which the learning rate rises from zero"
+    )
+    max_steps: PositiveInt | None = Field(
+        None, description="steps after which a fit ends, whatever the epoch"
+    )
+    time_limit_minutes: PositiveFloat | None = Field(
+        None,
+        description="minutes after which a fit ends, those before --resume included; "
+        "the baselines have as many each",
+    )
+    profile_steps: tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="first and last step that TensorBoard's profiler watches, counted "
+        "from the begin of the fit; written into the run's logs",
+    )
+    baselines: bool = Field(
+        True, description="also train each modality alone, for comparison"
+    )
+
+    def conflicts(self):
+        """Sentences on keys that do not go together."""
+        found, group = [], self.steps_per_execution
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+            found.append(
+                f"train.momentum: {self.momentum:g} is of sgd and rmsprop; "
+                f"{self.optimizer} takes none: drop it"
+            )
+        if self.plateau and (self.schedule != "constant" or self.warmup_epochs):
+            found.append(
+                "train.plateau: the rate follows train.schedule or train.warmup_epochs "
+                "already: drop one"
+            )
+        for name in ("checkpoint_steps", "max_steps"):
+            if (getattr(self, name) or 0) % group:
+                found.append(
+                    f"train.{name}: {getattr(self, name)} is no multiple of "
+                    f"train.steps_per_execution, {group}, between which nothing is "
+                    "seen: make it one"
+                )
+        if self.profile_steps and self.profile_steps[0] > self.profile_steps[1]:
+            found.append(
+                f"train.profile_steps: the first step, {self.profile_steps[0]}, comes "
+                f"after the last, {self.profile_steps[1]}"
+            )
+        return found
