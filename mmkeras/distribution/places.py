@@ -132,6 +132,23 @@ def require_rows(counts, options):
         )
 
 
+def require_own_rows(options):
+    """What mixes rows of a step needs them all on one device.
+
+    Args:
+        options: the `augment` section of a recipe.
+
+    Raises:
+        RecipeError: there are several devices.
+    """
+    if options.mixup and here().replicas > 1:
+        raise RecipeError(
+            f"augment.mixup: {options.mixup:g} mixes each row with the next of its "
+            f"step, and {here().replicas} devices share the steps: drop it, or train "
+            "with train.strategy: one"
+        )
+
+
 def batch_size(options):
     """Rows a step, of all replicas; `options` are the `train` section of a recipe."""
     each = options.batch_size_per == "replica"

@@ -70,6 +70,7 @@ def _train(recipe, rows, place, strategy, log):
     with distribution.scope(strategy):
         is_chief = distribution.here().is_chief
         distribution.require_rows(prepared.counts, recipe.train)
+        distribution.require_own_rows(recipe.augment)
         require_whole_calls(recipe.train, prepared.counts["train"])
         network = build(recipe, prepared.decoders, prepared.tasks)
         distribution.wait()  # all have looked at the folder before one writes into it

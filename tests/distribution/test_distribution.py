@@ -15,7 +15,7 @@ from mmkeras.config import RecipeError
 from mmkeras.dataset import Share
 from mmkeras.distribution import places, strategies
 from mmkeras.distribution import team as teams
-from mmkeras.recipe import Train
+from mmkeras.recipe import Augment, Train
 
 SCRIPT = Path(__file__).parent.parent / "two_devices.py"
 TEAM = {"cluster": {"worker": ["one:1", "two:2"]}, "task": {"type": "worker"}}
@@ -171,6 +171,14 @@ def test_a_device_without_rows_is_refused(monkeypatch):
     places.require_rows({"train": 35, "valid": 3}, Train(batch_size=16))
     with pytest.raises(RecipeError, match="not a multiple of the 8 cores"):
         places.require_rows({"train": 36, "valid": 8}, Train(batch_size=12))
+
+
+def test_rows_that_are_mixed_stand_on_one_device(monkeypatch):
+    places.require_own_rows(Augment(mixup=0.2))
+    place(monkeypatch, 2)
+    places.require_own_rows(Augment())
+    with pytest.raises(RecipeError, match="augment.mixup: 0.2 mixes each row with the"):
+        places.require_own_rows(Augment(mixup=0.2))
 
 
 def test_batch_size_per_replica_grows_with_the_devices(monkeypatch):
