@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--dropout", type=float, default=0.3)
     options = parser.parse_args()
     recipe = config.load(
-        config.shipped("av_digits.yaml"),
+        config.shipped("three_modalities.yaml"),
         [f"data.manifest={options.manifest}", "train.baselines=false"],
     )
     rows = manifest.read(recipe.data)
