@@ -72,8 +72,6 @@ def recipe_of(folder, name, strategy):
     own = [*STILL, f"train.strategy={strategy}"]
     if name == "digits":
         return three_modalities(folder, own)
-    if name == "frozen":
-        return frozen(folder, own)
     manifest_csv = folder / "rows.csv"
     if not manifest_csv.exists():
         write_texts(folder)
@@ -107,15 +105,6 @@ def three_modalities(folder, changes):
         "train": {**TEXTS["train"], "batch_size": 11},
     }
     return config.parse(tree, [*changes, "train.learning_rate=0.01"])
-
-
-def frozen(folder, changes):
-    """Pictures through a frozen MobileNet, whose features are kept."""
-    recipe = three_modalities(folder, changes)
-    tree = recipe.model_dump(by_alias=True)
-    tree["data"]["inputs"] = {"image": {"kind": "image", "size": 32}}
-    tree["branches"] = {"image": {"kind": "mobilenet", "weights": None}}
-    return config.parse(tree)
 
 
 def fit(recipe, folder, resume=False):

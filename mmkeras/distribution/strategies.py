@@ -66,6 +66,7 @@ def strategy_of(options, branches=None):
     if kind == "one":
         return None
     require_runnable(options, kind)
+    _require_own(branches or {}, kind)
     if kind == "multiworker":
         return _multiworker()
     if kind == "tpu":
@@ -125,6 +126,17 @@ def require_runnable(options, kind):
             "train.time_limit_minutes: the clocks of several workers do not agree when "
             "to end. Say it in steps: train.max_steps"
         )
+
+
+def _require_own(branches, kind):
+    """Pretrained backbones did not come out the same on two devices as on one."""
+    for name, branch in branches.items():
+        if kind != "tpu" and "trainable" in branch:
+            raise RecipeError(
+                f"branches.{name}: pretrained backbones were not proved to train the "
+                f"same under the strategy {kind} as on one device: set "
+                "train.strategy: one"
+            )
 
 
 def _require_compilable(branches):

@@ -55,7 +55,7 @@ def test_two_devices_equal_one_partial_batch_included(tmp_path):
 @pytest.mark.slow
 def test_two_devices_equal_one_whatever_is_trained(tmp_path):
     names = ["uncertainty", "blending", "clipped", "verification", "replica", "digits"]
-    names += ["averages", "bfloat16", "frozen"]
+    names += ["averages", "bfloat16"]
     found = two_devices(tmp_path, *names)
     assert set(found) == set(names)
     # Sums in another order, rounded to eight bits.
@@ -117,6 +117,12 @@ def test_what_is_not_here_is_refused(monkeypatch):
     assert "train.strategy: no TPU answers" in refused(strategy="tpu")
     team(monkeypatch)
     assert "one, but TF_CONFIG names 2 workers" in refused(strategy="one")
+
+
+def test_pretrained_backbones_are_refused(monkeypatch):
+    team(monkeypatch)
+    with pytest.raises(RecipeError, match="branches.photo: pretrained backbones were"):
+        distribution.strategy_of(Train(), {"photo": {"kind": "x", "trainable": False}})
 
 
 def test_what_no_tpu_runs_is_refused(monkeypatch):
