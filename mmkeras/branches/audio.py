@@ -52,7 +52,7 @@ def cnn(
     inputs, tokens, mask = _frames(name, clip_samples, front, masks)
     for index in range(num_layers):
         tokens, mask = _halve(tokens, mask, units, 5, f"{name}_conv{index}")
-    tokens = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(tokens)
+    tokens = layers.channel_dropout(tokens, dropout, f"{name}_dropout")
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 
 
@@ -198,7 +198,7 @@ def _halve(tokens, mask, units, width, name):
 def _recurrent(name, clip_samples, front_end, layer, dropout, masks):
     """A recurrent layer over the frames that are there."""
     inputs, frames, mask = _frames(name, clip_samples, front_end, masks)
-    frames = keras.layers.SpatialDropout1D(dropout, name=f"{name}_dropout")(frames)
+    frames = layers.channel_dropout(frames, dropout, f"{name}_dropout")
     tokens = layer(frames, mask=mask)
     return keras.Model(inputs, {"tokens": tokens, "mask": mask}, name=f"{name}_branch")
 

@@ -7,6 +7,7 @@ Inputs of each: `<name>`, (batch, size, size, 3) float32 in [0, 1], and
 import keras
 from pydantic import PositiveInt
 
+from mmkeras import layers
 from mmkeras.branches import patches
 from mmkeras.branches.applications import (
     convnext,
@@ -63,7 +64,7 @@ def cnn(
             layer = f"{name}_conv{block}{half}"
             features = _convolution(filters << block, layer)(features)
         features = keras.layers.MaxPooling2D(name=f"{name}_pool{block}")(features)
-    features = keras.layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
+    features = layers.channel_dropout(features, dropout, f"{name}_dropout")
     if whole:
         features = keras.layers.Reshape((1, 1, -1), name=f"{name}_whole")(features)
     tokens = patches.tokens(name, features, units)

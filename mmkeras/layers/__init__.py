@@ -1,6 +1,6 @@
 """The few shared layers: sound features, missing tokens, positions, pooling, blocks."""
 
-from mmkeras.layers.blocks import conformer_block, transformer_block
+from mmkeras.layers.blocks import channel_dropout, conformer_block, transformer_block
 from mmkeras.layers.heads import MeanOfPresent
 from mmkeras.layers.learned import PCEN, GaborFilters, pcen, smooth
 from mmkeras.layers.sound import (
@@ -31,6 +31,7 @@ __all__ = [
     "Positions",
     "SpecMask",
     "Standardize",
+    "channel_dropout",
     "conformer_block",
     "dct_matrix",
     "masked_max",

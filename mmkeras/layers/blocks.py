@@ -4,6 +4,20 @@ import keras
 from keras import ops
 
 
+def channel_dropout(features, rate, name):
+    """Drops whole channels of a row, (batch, ..., channels) -> as features.
+
+    What Keras' SpatialDropout does, which forgets its precision in a file.
+
+    Args:
+        features: (batch, ..., channels).
+        rate: share of the channels, in [0, 1).
+        name: of the layer.
+    """
+    shape = (None, *[1] * (len(features.shape) - 2), None)
+    return keras.layers.Dropout(rate, shape, name=name)(features)
+
+
 def transformer_block(tokens, mask, *, num_heads, dropout, name):
     """One pre-norm encoder block (Xiong et al. 2020, arXiv 2002.04745).
 

@@ -6,7 +6,6 @@ each leaves an ordinary run.
 
 import contextlib
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -50,7 +49,7 @@ def result(folder, recipe_text, *, quick=False):
     command = [sys.executable, "-m", "mmkeras.cli", "train", str(recipe), "--json"]
     command += ["--run", str(folder / "run"), "--resume", *["--quick"] * quick]
     began = time.monotonic()
-    told, peak_mb = _run(command)
+    told, peak_mb = _run(command, folder / "run")
     found = {
         "scores": {split: _scores(judged) for split, judged in told.items()},
         "seconds": round(time.monotonic() - began, 1),
@@ -66,13 +65,13 @@ def _read(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _run(command):
-    """(what it printed as JSON, its largest resident memory in megabytes)."""
+def _run(command, folder):
+    """(what it printed as JSON, the most memory that it held, megabytes)."""
     # A group of its own: Ctrl-C is told to it once, by this process.
     process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0)
     try:
         printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
     except BaseException:
         process.send_signal(signal.SIGINT)  # ends after a checkpoint
         try:
@@ -83,10 +82,10 @@ def _run(command):
         raise
     finally:
         process.stdout.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise TrialError(_fault(process.returncode))
-    return json.loads(printed), usage.ru_maxrss // 1024  # kilobytes on Linux
+    kept = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    return json.loads(printed), kept["fits"]["fusion"]["peak_memory_mb"]
 
 
 def _fault(code):

@@ -25,7 +25,7 @@ def trained(monkeypatch):
     """Commands of the trainings asked for; each is judged by what its recipe says."""
     commands = []
 
-    def judged(command):
+    def judged(command, folder):
         commands.append(command)
         recipe = config.load(command[4])
         if recipe.fusion["units"] == 12:
@@ -103,7 +103,7 @@ def test_where_all_fail_the_first_reason_is_told(plan, trained, tmp_path):
 
 def test_a_manifest_without_the_split_is_told(plan, monkeypatch, tmp_path):
     only = {"test": {"rows": 3, "accuracy": 1.0}}
-    monkeypatch.setattr(trial, "_run", lambda command: (only, 1))
+    monkeypatch.setattr(trial, "_run", lambda command, folder: (only, 1))
     with pytest.raises(tune.TrialError, match="has no usable row in its split valid"):
         tune.search(plan, tmp_path, log=lambda line: None)
 

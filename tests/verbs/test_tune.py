@@ -50,7 +50,7 @@ def test_usage_errors_come_without_tensorflow():
 
 
 def test_the_table_has_the_best_first_and_intervals(tune, monkeypatch, tmp_path):
-    def judged(command):
+    def judged(command, folder):
         recipe = config.load(command[4])
         score = 0.9 + recipe.fusion["units"] / 1000 + recipe.train.seed / 100
         return {s: {"rows": 9, "accuracy": score} for s in ("valid", "test")}, 640
