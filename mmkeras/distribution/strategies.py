@@ -63,7 +63,7 @@ def strategy_of(options, branches=None):
         RecipeError: what it asks for is not here, or cannot run under it.
     """
     kind = kind_of(options)
-    if kind == "one":
+    if kind == "one" or _is_better_alone(options, branches or {}, kind):
         return None
     require_runnable(options, kind)
     _require_own(branches or {}, kind)
@@ -126,6 +126,12 @@ def require_runnable(options, kind):
             "train.time_limit_minutes: the clocks of several workers do not agree when "
             "to end. Say it in steps: train.max_steps"
         )
+
+
+def _is_better_alone(options, branches, kind):
+    """Whether `auto` leaves other devices idle, as what it trains is refused there."""
+    pretrained = any("trainable" in branch for branch in branches.values())
+    return options.strategy == "auto" and kind == "mirrored" and pretrained
 
 
 def _require_own(branches, kind):

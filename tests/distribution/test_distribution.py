@@ -125,6 +125,15 @@ def test_pretrained_backbones_are_refused(monkeypatch):
         distribution.strategy_of(Train(), {"photo": {"kind": "x", "trainable": False}})
 
 
+def test_auto_trains_pretrained_backbones_on_one_of_several_devices(monkeypatch):
+    gpus = ["GPU:0", "GPU:1"]
+    monkeypatch.setattr(strategies.tf.config, "list_logical_devices", lambda kind: gpus)
+    photo = {"photo": {"kind": "x", "trainable": False}}
+    assert distribution.strategy_of(Train(), photo) is None
+    with pytest.raises(RecipeError, match="branches.photo: pretrained backbones were"):
+        distribution.strategy_of(Train(strategy="mirrored"), photo)
+
+
 def test_what_no_tpu_runs_is_refused(monkeypatch):
     monkeypatch.setenv("TPU_NAME", "local")
     with pytest.raises(RecipeError, match="branches.text: a SavedModel of TF Hub"):
