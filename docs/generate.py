@@ -61,8 +61,11 @@ def write(name, text):
 
 
 def copied(name, source):
-    """A page of the repository's root; its links to docs/ hold here too."""
+    """A page of the repository's root; its links to others hold here too."""
     text = (ROOT / source).read_text("utf-8")
+    pages = {"README.zh.md": "zh.md", "README.md": "index.md"}
+    for file, page in pages.items():
+        text = text.replace(f"]({file})", f"]({page})")
     write(name, re.sub(r"`docs/(\w+\.md)`", r"[\1](\1)", text))
 
 
@@ -235,6 +238,7 @@ def cli_page():
 
 
 copied("index.md", "README.md")
+copied("zh.md", "README.zh.md")
 copied("contributing.md", "CONTRIBUTING.md")
 copied("changes.md", "CHANGELOG.md")
 write("recipe.md", recipe_page())

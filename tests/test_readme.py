@@ -58,6 +58,18 @@ def test_options_told_in_the_text_exist():
         assert option in known, option
 
 
+def test_the_chinese_readme_has_the_same_commands_and_figures():
+    chinese = (ROOT / "README.zh.md").read_text(encoding="utf-8")
+    block = re.compile(r"^```\w*\n.*?^```$", re.MULTILINE | re.DOTALL)
+    assert block.findall(chinese) == block.findall(TEXT)
+    figure = re.compile(r"[+-]?\d+\.\d+ %|1/\d+|\d+\.\d+ GB|arXiv [\d.]+")
+    assert sorted(figure.findall(chinese)) == sorted(figure.findall(TEXT))
+    headings = re.compile(r"^#+ ", re.MULTILINE)
+    assert headings.findall(chinese) == headings.findall(TEXT)
+    for name in re.findall(r"`(?:docs|pipelines|tests)/[\w/.]+`", TEXT):
+        assert name in chinese, name
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE):
