@@ -337,6 +337,7 @@ def test_every_option_is_tried():
         for make in MEMBERS.values()
         for option, parameter in inspect.signature(make).parameters.items()
         if parameter.default is not parameter.empty
+        and parameter.kind is parameter.KEYWORD_ONLY
     }
     assert told_of - set(OTHER) == {"weights"}
 

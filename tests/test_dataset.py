@@ -1,6 +1,7 @@
 """Rows in, batches out: every row once an epoch, with its own inputs and target."""
 
 import dataclasses
+import os
 
 import keras
 import numpy as np
@@ -299,7 +300,7 @@ def test_a_file_that_is_gone_is_a_fault_and_no_crash(files, monkeypatch):
     (files.path.parent / "2.bin").unlink()
     assert dataset.load(files, decoders)[1] == {4: ("it", "the file is gone")}
     monkeypatch.setattr(
-        dataset.os, "access", lambda path, mode: not path.endswith(("0.bin", "2.bin"))
+        os, "access", lambda path, mode: not path.endswith(("0.bin", "2.bin"))
     )
     faults = dataset.load(files, decoders)[1]
     assert faults[2] == ("it", "the file may not be read by this user")

@@ -149,7 +149,7 @@ def test_stopped_in_mid_epoch_it_gives_the_same_bits(
     assert kept == ["00000003.checkpoint", "00000004.checkpoint"], "the last two"
     said = []
     fit(texts, tmp_path / "run", resume=True, log=said.append)
-    assert said[-1] == "fusion: goes on at epoch 2, step 3"
+    assert "fusion: goes on at epoch 2, step 3" in said
     assert len(seen) - 8 == 15 - 7, "goes on after the second step of the epoch"
     require_same(tmp_path / "run", reference)
 

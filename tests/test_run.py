@@ -28,6 +28,7 @@ def test_a_trained_run_leaves_these_files(trained):
         "parameters.json",
         "vocabulary",
         "labels.json",
+        "decisions.json",
         "history.csv",
         "baselines",
         "logs",
@@ -82,7 +83,7 @@ def test_environment_tells_the_versions(trained):
     hardware = ["cpus", "memory_mb", "gpus"]
     known = ["git_commit", "recipe_sha256", "manifest_sha256"]
     first = ["python", "platform", "processor", "packages"]
-    assert list(told) == [*first, *hardware, *known]
+    assert list(told) == [*first, *hardware, *known, "fits"]
     csv = Path(trained.recipe.data.manifest).read_bytes()
     assert told["manifest_sha256"] == hashlib.sha256(csv).hexdigest()
     text = trained.recipe_yaml.read_bytes()

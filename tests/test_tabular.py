@@ -139,9 +139,10 @@ def test_a_bad_number_is_told_and_its_row_answered_without_it(served):
     assert error[0] == error[2] == ""
     assert error[1].startswith("age: `1,5` is not a number: expected one as 12, -1.5")
     assert answers["present"].numpy().all()
-    chances = answers["probabilities"].numpy()
-    np.testing.assert_allclose(chances[0], chances[1], atol=1e-6)
-    assert np.abs(chances[0] - chances[2]).max() > 1e-6
+    # Calibrated, they may be next to 0.
+    chances = np.log(answers["probabilities"].numpy())
+    np.testing.assert_allclose(chances[0], chances[1], atol=1e-4)
+    assert np.abs(chances[0] - chances[2]).max() > 1e-2
 
 
 def ask(capsys, *arguments):

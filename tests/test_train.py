@@ -7,6 +7,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmkeras import config, dataset, manifest, model, progress, train
 from mmkeras.manifest import ManifestError
@@ -216,7 +217,7 @@ def test_epochs_batch_size_seed_and_augmentation_reach_fit(tmp_path, monkeypatch
 
 def test_a_file_that_breaks_while_fitting_is_a_data_error(tmp_path, monkeypatch):
     def broken(self, batches, **options):
-        raise dataset.tf.errors.InvalidArgumentError(
+        raise tf.errors.InvalidArgumentError(
             None, None, "Graph execution error:\n assertion failed: [a.png] [spoilt]"
         )
 

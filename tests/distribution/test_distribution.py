@@ -45,6 +45,7 @@ def require_equal(found):
     assert found["weights"] < 1e-5 and found["history"] < 2e-5
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one_partial_batch_included(tmp_path):
     """Missing and empty cells, two targets, augmentation; stopped and resumed too."""
     found = two_devices(tmp_path, "plain")["plain"]

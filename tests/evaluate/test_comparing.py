@@ -127,6 +127,7 @@ def test_an_ensemble_answers_the_mean(mean, both, rows):
     assert list(mean.read_json(mean.members_json)) == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_judged_exported_and_asked_as_a_run(mean, rows, tmp_path):
     judged = evaluate.report(mean, rows, ("test",))["test"]
     assert {"left_out", "shuffled"} <= set(judged["gain"])

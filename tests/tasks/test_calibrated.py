@@ -113,6 +113,7 @@ def test_answers_of_yes_and_no_are_proved():
     ]
 
 
+@pytest.mark.slow
 def test_an_export_serves_calibrated_probabilities(trained, rows, tmp_path, capsys):
     """Proved by a fresh process; `predict` says the same of the run and the export."""
     shutil.copytree(trained.folder, tmp_path / "run")

@@ -196,6 +196,7 @@ def test_averages_are_validated_and_kept_and_steps_made_on_the_weights(
         assert history["val_loss"][-1] == pytest.approx(told, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_averages_are_what_a_run_saves(texts, tmp_path):
     plain = fit(texts, tmp_path / "plain", "train.epochs=1")
     averaged = fit(texts, tmp_path / "run", "train.epochs=1", "train.ema_momentum=0.99")
