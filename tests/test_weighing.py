@@ -95,7 +95,6 @@ def test_learned_weights_are_logged_and_move(run):
     assert all(np.isfinite(weights)) and len(set(np.round(weights, 3))) > 1
 
 
-@pytest.mark.slow
 def test_four_targets_are_served_and_proved(run, tmp_path):
     from mmkeras import export
 

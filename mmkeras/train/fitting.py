@@ -114,6 +114,7 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
     try:
         with dataset.broken_files_named(), keeper.stops:
             watching = [measured, *beside, *[shown] * place.is_chief]
+            measured.may_ask_time = not options.deterministic
             _epochs(fitted, batches, held_out, keeper, phase, watching)
     finally:
         shown.close()

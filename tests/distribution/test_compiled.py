@@ -35,7 +35,7 @@ SMALL = {
 }
 
 
-def small(recipe):
+def small(recipe, bert):
     """The recipe with small layers, and backbones of random weights, not of files."""
 
     def shrunk(choice):
@@ -44,6 +44,9 @@ def small(recipe):
 
     inputs = {name: shrunk(each) for name, each in recipe.data.inputs.items()}
     branches = {name: shrunk(each) for name, each in recipe.branches.items()}
+    for each in branches.values():
+        if "preset" in each:
+            each["preset"] = bert
     data = recipe.data.model_copy(update={"inputs": inputs})
     parts = {"data": data, "branches": branches, "fusion": shrunk(recipe.fusion)}
     return recipe.model_copy(update=parts)
@@ -67,8 +70,8 @@ def batch(decoders, made, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
-def test_the_training_step_compiles(path, rng):
-    recipe = small(config.load(path, ["train.jit_compile=true"]))
+def test_the_training_step_compiles(path, tiny_bert, rng):
+    recipe = small(config.load(path, ["train.jit_compile=true"]), tiny_bert)
     keras.utils.set_random_seed(0)
     decoders = modalities.make(recipe.data.inputs, recipe.branches)
     texts = {name: each for name, each in decoders.items() if not each.is_file}

@@ -66,7 +66,7 @@ def test_a_modality_that_holds_nothing_adds_nothing(lesson, tmp_path):
     blank = lesson.with_name("blank.csv")
     frame.to_csv(blank, index=False)
     found = mean_shares(*trained_on(blank, tmp_path / "run"))
-    assert found["text"] < 0.2 * max(found.values()), found
+    assert found["text"] < 0.25 * max(found.values()), found
 
 
 @pytest.mark.slow
