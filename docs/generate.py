@@ -5,6 +5,7 @@ recipe's check reads them, their meaning from the docstrings.
 """
 
 import ast
+import functools
 import importlib
 import re
 import typing
@@ -180,10 +181,15 @@ def _intro(path):
     return (ast.get_docstring(tree) or "").strip() + "\n"
 
 
+@functools.cache
+def _read(path):
+    """A module of the package, from its source."""
+    return griffe.load(path.replace("/", "."), search_paths=[str(ROOT)])
+
+
 def described(path, table, kind):
     """(what a kind is, {option: meaning}) from its docstring."""
-    module = "mmkeras." + path.removesuffix(".py").removesuffix("/__init__")
-    package = griffe.load(module.replace("/", "."), search_paths=[str(ROOT)])
+    package = _read("mmkeras/" + path.removesuffix(".py").removesuffix("/__init__"))
     literal = ast.parse(str(package.members[table].value), mode="eval").body
     pairs = zip(literal.keys, literal.values, strict=True)
     names = {ast.literal_eval(key): value.id for key, value in pairs}

@@ -167,7 +167,7 @@ def _sounds(decoder, paths):
 
     for levels, samples, faults in _decoded(encode, paths):
         for own, count, fault in zip(levels, samples, faults, strict=True):
-            yield _wav(own[:count], decoder.rate_hz), fault.decode()
+            yield wav_bytes(own[:count], decoder.rate_hz), fault.decode()
 
 
 def _decoded(encode, paths):
@@ -176,7 +176,13 @@ def _decoded(encode, paths):
     return chunks.map(encode, tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
 
 
-def _wav(levels, rate_hz):
+def wav_bytes(levels, rate_hz):
+    """A WAV file of one channel.
+
+    Args:
+        levels: (samples,) int16.
+        rate_hz: samples a second.
+    """
     written = io.BytesIO()
     with wave.open(written, "wb") as file:
         file.setnchannels(1)

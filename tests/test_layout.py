@@ -20,6 +20,7 @@ LEVELS = {
     "plots": 0,
     "progress": 0,
     "proof": 0,
+    "templates": 0,
     "digits": 0,
     "client": 0,
     "scores": 0,

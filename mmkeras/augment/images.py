@@ -27,7 +27,17 @@ def move_image(tensors, name, options, seeds):
     across = [side * cos, -sin, centre - centre * (side * cos - sin) + offsets[:, 0]]
     down = [side * sin, cos, centre - centre * (side * sin + cos) + offsets[:, 1]]
     transforms = tf.stack([*across, *down, zeros, zeros], axis=1)
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
+    return {**tensors, name: warped(pixels, transforms)}
+
+
+def warped(pixels, transforms):
+    """Pictures under projective transforms; black comes in.
+
+    Args:
+        pixels: (batch, size, size, 3).
+        transforms: (batch, 8) or (1, 8), each the a, b, c, d, e, f, 0, 0 of above.
+    """
+    return tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels,
         transforms=transforms,
         output_shape=pixels.shape[1:3],
@@ -35,7 +45,6 @@ def move_image(tensors, name, options, seeds):
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
-    return {**tensors, name: moved}
 
 
 def crop_image(tensors, name, options, seeds):

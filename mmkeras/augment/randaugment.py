@@ -10,7 +10,7 @@ import math
 import keras
 import tensorflow as tf
 
-from mmkeras.augment.images import each_present
+from mmkeras.augment.images import each_present, warped
 
 # Largest turn, degrees; shear; shift, share of the size; change of a factor; bits lost.
 TURN, SHEAR, SHIFT, FACTOR, BITS = 30, 0.3, 0.45, 0.9, 4
@@ -98,11 +98,4 @@ def _moved(pixels, across=(1.0, 0.0), down=(0.0, 1.0), shift=(0.0, 0.0)):
     for (a, b), part in zip((across, down), shift, strict=True):
         rows += [a, b, centre - centre * (a + b) + part * size]
     transform = tf.stack([tf.cast(each, tf.float32) for each in [*rows, 0.0, 0.0]])
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=pixels,
-        transforms=transform[None],
-        output_shape=pixels.shape[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
+    return warped(pixels, transform[None])

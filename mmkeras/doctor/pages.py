@@ -1,13 +1,12 @@
 """What was found as JSON, as text and as one HTML page."""
 
 import html
-import string
 from pathlib import Path
 
+from mmkeras import templates
 from mmkeras.doctor.finding import number
 from mmkeras.manifest import SPLITS
 
-TEMPLATE = Path(__file__).parent.parent / "templates" / "check.html"
 # Rows of a table on the page; `--json` and `--rejected` hold all.
 MOST = 1000
 HEAD = ("input", "kind", "rows", "empty", "measure", "least", "median", "most")
@@ -73,7 +72,7 @@ def write(path, health):
         "findings": _part(["rule", "column", "lines", "what", "what to do"], found),
         "warnings": _part(["about the manifest"], warnings) if warnings else "",
     }
-    text = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
+    text = templates.filled("check.html", values)
     Path(path).write_text(text, encoding="utf-8")
 
 
@@ -106,10 +105,4 @@ def _classes(target, counts):
 
 
 def _html(lines):
-    head, *body = [[html.escape(str(cell)) for cell in line] for line in lines]
-    names = "".join(f"<th>{cell}</th>" for cell in head)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>\n"
-        for line in body
-    )
-    return f'<div class="scroll"><table>\n<tr>{names}</tr>\n{rows}</table></div>'
+    return templates.table(lines, first="td")

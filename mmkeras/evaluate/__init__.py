@@ -107,7 +107,7 @@ def _judged(run, seen, slices):
     found = judging.judged(seen)
     if len(run.decoders) > 1:
         for target, gain in gains.gains(run, seen).items():
-            found[f"{target}.gain" if len(run.tasks) > 1 else "gain"] = gain
+            found[judging.named(run.tasks, target, "gain")] = gain
     if subsets := groups.subsets(run, seen):
         found["subsets"] = subsets
     if slices:
@@ -118,9 +118,8 @@ def _judged(run, seen, slices):
 def _disturbed(run, seen, most):
     """Curves of every target, see `robustness.curves`, and of how many rows."""
     curves, rows = robustness.curves(run, seen, most)
-    several = len(run.tasks) > 1
     return {"disturbed_rows": rows} | {
-        f"{target}.robustness" if several else "robustness": each
+        judging.named(run.tasks, target, "robustness"): each
         for target, each in curves.items()
     }
 

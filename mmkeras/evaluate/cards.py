@@ -1,12 +1,10 @@
 """The worst mistakes of a model, as cards of a page."""
 
-import base64
 import html
-import io
-import wave
 
 import numpy as np
 
+from mmkeras import templates, transcode
 from mmkeras.evaluate.judging import FUSION
 from mmkeras.plots import judged as drawn
 
@@ -78,7 +76,7 @@ def _media(kind, decoder, rows, at, tensors):
     if not tensors[f"{name}_present"]:
         return f"<p class=note>{label}: missing</p>\n"
     if kind == "image":
-        source = _data("image/png", drawn.picture(tensors[name]))
+        source = templates.embedded("image/png", drawn.picture(tensors[name]))
         return f'<img class="seen" alt="{label}" src="{source}">\n'
     if kind == "audio":
         samples = tensors[name][: int(tensors[f"{name}_samples"])]
@@ -100,19 +98,11 @@ def _sound(label, samples, rate_hz):
     if len(samples) > most:
         note = f"<p class=note>the first {most / rate_hz:.1f} s</p>"
         samples = samples[:most]
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(rate_hz)
-        writer.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    seen = _data("image/jpeg", drawn.spectrogram(samples, rate_hz))
+    levels = (samples.clip(-1, 1) * 32767).astype("<i2")
+    heard = templates.embedded("audio/wav", transcode.wav_bytes(levels, rate_hz))
+    seen = templates.embedded("image/jpeg", drawn.spectrogram(samples, rate_hz))
     return (
         f'<audio controls preload="metadata" aria-label="{label}" '
-        f'src="{_data("audio/wav", file.getvalue())}"></audio>\n'
+        f'src="{heard}"></audio>\n'
         f'<img class="sound" alt="{label}, spectrogram" src="{seen}">{note}\n'
     )
-
-
-def _data(kind, content):
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -167,9 +167,8 @@ def _table(found, target, compared):
         own = "" if one["score"] is None else telling.amount(score, one["score"])
         cells = [name, own, telling.between(score, one["interval"]), "", ""]
         if "difference" in one:
-            ends = one["difference_interval"]
             cells[3] = telling.by(score, one["difference"])
-            cells[4] = " to ".join(telling.change(score, end) for end in ends)
+            cells[4] = telling.changes(score, one["difference_interval"])
         if tested:
             test = one.get("mcnemar", {})
             cells += [str(test.get(key, "")) for key in ("only_first", "only_this")]

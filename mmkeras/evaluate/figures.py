@@ -30,10 +30,8 @@ def draw(run, there, split, metrics):
 
     if history := _read_history(run.history_csv):
         add("curves", "", "Training, epoch by epoch", plots.curves, history)
-    several = len(run.tasks) > 1
     for name, task in run.tasks.items():
-        scores = telling.of_target(metrics, name if several else "")
-        _of_task(add, name, task, scores)
+        _of_task(add, name, task, telling.of_run(run, metrics, name))
     for target, key in telling.headlines(metrics).items():
         _of_fusion(add, target, key, split, metrics)
     return made

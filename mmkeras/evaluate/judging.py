@@ -236,8 +236,16 @@ def _each(made, known, outputs):
     for name, task in made.items():
         truth, here = known[name]
         if here.any():
-            prefix = f"{name}." if len(made) > 1 else ""
-            yield prefix, task, truth[here], outputs[name][here]
+            yield named(made, name, ""), task, truth[here], outputs[name][here]
+
+
+def named(made, target, key):
+    """A key of metrics, behind its target where there are several.
+
+    >>> named({"a": None}, "a", "gain"), named({"a": None, "b": None}, "a", "gain")
+    ('gain', 'a.gain')
+    """
+    return f"{target}.{key}" if len(made) > 1 else key
 
 
 def headline(scores):

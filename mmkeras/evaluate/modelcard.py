@@ -53,9 +53,8 @@ def values(run, there, metrics, split, told_rows):
 def _front(run, metrics, split):
     """The YAML block at the top."""
     results = []
-    several = len(run.tasks) > 1
     for name, choice in run.recipe.data.targets.items():
-        own = telling.of_target(metrics[split], name if several else "")
+        own = telling.of_run(run, metrics[split], name)
         kind = choice["kind"]
         results.append(
             {
@@ -97,7 +96,7 @@ def _limits(run, judged):
         "other voices it was not."
     ]
     for name in run.tasks:
-        own = telling.of_target(judged, name if len(run.tasks) > 1 else "")
+        own = telling.of_run(run, judged, name)
         mean = own.get("macro_f1", 0)
         each = own.get("per_class", {}).items()
         weak = [

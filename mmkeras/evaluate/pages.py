@@ -2,12 +2,9 @@
 
 import csv
 import html
-import string
-from pathlib import Path
 
+from mmkeras import templates
 from mmkeras.evaluate import cards, figures, modelcard, sections, telling
-
-TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 def write(run, there, metrics, rows, seen):
@@ -85,8 +82,7 @@ def _sections(run, split, metrics, rows, made):
 
 
 def _fill(template, path, values):
-    text = (TEMPLATES / template).read_text(encoding="utf-8")
-    path.write_text(string.Template(text).substitute(values), encoding="utf-8")
+    path.write_text(templates.filled(template, values), encoding="utf-8")
 
 
 def _accounted(run, there, rows):

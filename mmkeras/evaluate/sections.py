@@ -1,9 +1,8 @@
 """The parts of the report, each a piece of HTML."""
 
-import base64
 import html
 
-from mmkeras import manifest
+from mmkeras import manifest, templates
 from mmkeras.evaluate import sketch, telling
 
 
@@ -26,7 +25,9 @@ def numbers(judged):
 def scores(metrics):
     """The first scores of every split and model, then all of the shown split."""
     return "\n".join(
-        table(each) for pair in metrics.items() for each in telling.tables(*pair)
+        templates.table(each)
+        for pair in metrics.items()
+        for each in telling.tables(*pair)
     )
 
 
@@ -35,9 +36,8 @@ def all_scores(judged):
     lines = [["score", "", "95 % interval"]]
     for key, value in telling.headline(judged).items():
         ends = judged.get("intervals", {}).get(key)
-        told = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
-        lines.append([key.replace("_", " "), f"{value:.4f}", told])
-    return table(lines)
+        lines.append([key.replace("_", " "), f"{value:.4f}", telling.span(ends)])
+    return templates.table(lines)
 
 
 def gain(judged):
@@ -54,26 +54,26 @@ def gain(judged):
                 cells += _drop(score, each[kind][name])
             lines.append(cells)
         if len(lines) > 1:
-            found += table(lines)
+            found += templates.table(lines)
     return found
 
 
 def _drop(score, one):
     if one["drop"] is None:
         return ["", "", ""]
-    ends = one["interval"]
-    told = " to ".join(telling.change(score, end) for end in ends) if ends else ""
     return [
         telling.amount(score, one["score"]),
         telling.change(score, one["drop"]),
-        told,
+        telling.changes(score, one["interval"]),
     ]
 
 
 def groups(judged):
     """Rows by what is present in them, and by the values of columns."""
     every = {"present": judged.get("subsets", {}), **judged.get("slices", {})}
-    return "".join(table(_group(judged, *pair)) for pair in every.items() if pair[1])
+    return "".join(
+        templates.table(_group(judged, *pair)) for pair in every.items() if pair[1]
+    )
 
 
 def _group(judged, name, parts):
@@ -95,7 +95,7 @@ def classes(run, judged):
     """Precision, recall and F1 of every class."""
     found = ""
     for name in run.tasks:
-        own = telling.of_target(judged, name if len(run.tasks) > 1 else "")
+        own = telling.of_run(run, judged, name)
         if "per_class" not in own:
             continue
         columns = list(next(iter(own["per_class"].values())))
@@ -103,7 +103,7 @@ def classes(run, judged):
         for label, one in own["per_class"].items():
             cells = (f"{one[c]:.3f}" if c != "rows" else f"{one[c]}" for c in columns)
             lines.append([label, *cells])
-        found += table(lines)
+        found += templates.table(lines)
     return found
 
 
@@ -130,11 +130,11 @@ def pictures(figures, *kinds):
     shown = ""
     every = [(kind, *each) for kind in kinds for each in figures.get(kind, ())]
     for kind, path, caption in every:
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        source = templates.embedded("image/png", path.read_bytes())
         title = html.escape(caption)
         shown += (
             f'<figure class="{kind}"><img alt="{title}" '
-            f'src="data:image/png;base64,{data}">'
+            f'src="{source}">'
             f"<figcaption>{title}</figcaption></figure>\n"
         )
     return f'<div class="figures">{shown}</div>' if shown else ""
@@ -157,7 +157,7 @@ def disturbed(judged):
                 )
                 lines.append([what, name, told, curve["unit"]])
         if curves:
-            found += table(lines)
+            found += templates.table(lines)
     return found
 
 
@@ -178,7 +178,7 @@ def data(rows):
             sum(not any(cell) for cell in part.cells(name)) for name in rows.inputs
         )
         lines.append([split, f"{len(part)}", *map(str, missing)])
-    return table(lines)
+    return templates.table(lines)
 
 
 def told_rows(rows):
@@ -200,16 +200,3 @@ def section(title, *parts, folded=False):
     if folded:
         return f"<details><summary>{title}</summary>\n{content}\n</details>\n"
     return f"<section><h2>{title}</h2>\n{content}\n</section>\n"
-
-
-def table(lines):
-    """Rows of cells, the first one the header."""
-    head, *body = ([html.escape(cell) for cell in line] for line in lines)
-    rows = "".join(
-        f"<tr><th>{line[0]}</th>"
-        + "".join(f"<td>{cell}</td>" for cell in line[1:])
-        + "</tr>\n"
-        for line in body
-    )
-    names = "".join(f"<th>{cell}</th>" for cell in head)
-    return f'<div class="scroll"><table>\n<tr>{names}</tr>\n{rows}</table></div>\n'

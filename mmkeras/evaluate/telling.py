@@ -30,6 +30,11 @@ def of_target(judged, target):
     }
 
 
+def of_run(run, judged, target):
+    """The scores of a target of a run, which may be its only one, without its name."""
+    return of_target(judged, target if len(run.tasks) > 1 else "")
+
+
 def verdict(metrics):
     """One sentence: is the fusion better than the best single modality?
 
@@ -62,7 +67,7 @@ def _shown(gain, metrics, key):
     if low <= 0 <= high:
         helped = "is not shown to help"
     name = "" if score == "accuracy" else f"{title(score)} "
-    ends = " to ".join(change(score, end) for end in (low, high))
+    ends = changes(score, (low, high))
     zero = ", which includes 0" * (low <= 0 <= high)
     told = (
         f"Fusion {helped}: {name}{amount(score, metrics[key])} against "
@@ -136,6 +141,16 @@ def change(score, value):
     return f"{value:+.3f}" if score in PLAIN else f"{100 * value:+.1f}"
 
 
+def changes(score, ends):
+    """An interval of such a difference; "" where there is none."""
+    return " to ".join(change(score, end) for end in ends) if ends else ""
+
+
+def span(ends):
+    """An interval with four places; "" where there is none."""
+    return f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+
+
 def by(score, value):
     """The difference of two scores for people."""
     return change(score, value) + " points" * (score not in PLAIN)
@@ -188,6 +203,6 @@ def _table(split, judged, target):
         own = of_target(scores, target)
         cells = [f"{own[key]:.4f}" if key in own else "" for key in keys]
         ends = scores.get("intervals", {}).get(f"{prefix}{keys[0]}")
-        cells.insert(1, f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
+        cells.insert(1, span(ends))
         lines.append([model, *cells])
     return lines

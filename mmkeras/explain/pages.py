@@ -1,19 +1,16 @@
 """An explanation on paper: one page that needs no network, and one picture."""
 
-import base64
 import hashlib
 import html
 import io
 import re
-import string
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from mmkeras import templates
 from mmkeras.plots import explained
 
-TEMPLATE = Path(__file__).parent.parent / "templates" / "explanation.html"
 MOST_PROBABLE = 5
 TINY = 160  # pixels a side below which each is shown as a square
 
@@ -34,9 +31,9 @@ def write(run, explanation):
     if len(run.tasks) > 1:
         name += f".{stem(explanation.target)}"
     page, picture = folder / f"{name}.html", folder / f"{name}.png"
-    text = TEMPLATE.read_text(encoding="utf-8")
     values = _values(run.recipe.name, explanation)
-    page.write_text(string.Template(text).substitute(values), encoding="utf-8")
+    text = templates.filled("explanation.html", values)
+    page.write_text(text, encoding="utf-8")
     explained.side_by_side(
         picture, explanation.what, explanation.shapley, explanation.parts
     )
@@ -167,7 +164,7 @@ def _image(part):
 
 def _figure(pixels, caption):
     coded = tf.io.encode_png(np.round(pixels * 255).clip(0, 255).astype("uint8"))
-    source = _data("image/png", coded.numpy())
+    source = templates.embedded("image/png", coded.numpy())
     return (
         f'<figure><img alt="{caption}" src="{source}">'
         f"<figcaption>{caption}</figcaption></figure>\n"
@@ -178,7 +175,7 @@ def _audio(part):
     wave = tf.audio.encode_wav(part["wave"][:, None], part["rate_hz"]).numpy()
     drawn = io.BytesIO()
     explained.sound(drawn, part)
-    picture = _data("image/png", drawn.getvalue())
+    picture = templates.embedded("image/png", drawn.getvalue())
     alt = "waveform, spectrogram and saliency"
     note = "left_out" in part and _left_out(part)
     note = note or (
@@ -186,7 +183,7 @@ def _audio(part):
         f"{part['features']}: blue speaks for the answer, orange against it.</p>"
     )
     return (
-        f'<audio controls src="{_data("audio/wav", wave)}"></audio>\n'
+        f'<audio controls src="{templates.embedded("audio/wav", wave)}"></audio>\n'
         f'<img class="figure" alt="{alt}" src="{picture}">\n{note}'
     )
 
@@ -202,10 +199,6 @@ def _tabular(part):
 
 def _left_out(part):
     return f'<p class="note">Left out: {html.escape(part["left_out"])}.</p>'
-
-
-def _data(kind, content):
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 PAGES = {"text": _text, "image": _image, "audio": _audio, "tabular": _tabular}

@@ -4,7 +4,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from mmkeras.plots import GREY, ORANGE
+from mmkeras.plots import BLUE, GREY, ORANGE
 
 # Ends of a range so far apart are drawn on a log scale.
 DECADES = 20
@@ -33,7 +33,7 @@ def trials(path, keys, tried, scores, name="score"):
         axis.plot(
             range(len(line)),
             line,
-            color=ORANGE if best else "#2563a8",
+            color=ORANGE if best else BLUE,
             linewidth=2.4 if best else 1.2,
             alpha=1.0 if best else 0.15 + 0.6 * rank / len(order),
         )

@@ -2,12 +2,8 @@
 
 import html
 import json
-import string
-from pathlib import Path
 
-from mmkeras import export
-
-TEMPLATE = Path(__file__).parent.parent / "templates" / "serve.html"
+from mmkeras import export, templates
 
 
 def render(versions):
@@ -29,5 +25,5 @@ def render(versions):
     }
     # `<` would end the script's element.
     text = json.dumps(told, ensure_ascii=False).replace("<", "\\u003c")
-    page = string.Template(TEMPLATE.read_text("utf-8"))
-    return page.substitute(name=html.escape(versions.name, quote=False), model=text)
+    name = html.escape(versions.name, quote=False)
+    return templates.filled("serve.html", {"name": name, "model": text})

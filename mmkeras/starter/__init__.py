@@ -1,20 +1,18 @@
 """A first recipe for rows of one's own: a folder with recipe, README and table."""
 
 import json
-import string
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from mmkeras import config
+from mmkeras import config, templates
 from mmkeras.starter import gather, guess
 from mmkeras.starter.gather import FolderError
 from mmkeras.starter.guess import GuessError
 
 __all__ = ["FolderError", "GuessError", "write"]
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
 # Rows to be replaced; texts alone, so that they are a manifest that passes the check.
 EXAMPLES = [
     {"id": f"row-{at:03}", "text": text, "label": label, "split": split}
@@ -158,8 +156,7 @@ def _recipe(name, table, found, separator):
         )
         or "  {}",
     }
-    text = string.Template((TEMPLATES / "starter.yaml").read_text("utf-8"))
-    return text.substitute(fill).replace("\n\nbranches", "\nbranches")
+    return templates.filled("starter.yaml", fill).replace("\n\nbranches", "\nbranches")
 
 
 def _lines(choices, told):
@@ -184,5 +181,4 @@ def _page(name, recipe, table, frame, found):
         "recipe": recipe,
         "columns": "\n".join(f"| `{key}` | {why} |" for key, why in found.told.items()),
     }
-    text = (TEMPLATES / "starter.md").read_text("utf-8")
-    return string.Template(text).substitute(fill)
+    return templates.filled("starter.md", fill)

@@ -114,8 +114,10 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
     try:
         with dataset.broken_files_named(), keeper.stops:
             watching = [measured, *beside, *[shown] * place.is_chief]
-            measured.may_ask_time = not options.deterministic
-            _epochs(fitted, batches, held_out, keeper, phase, watching)
+            # In a graph that must be deterministic TensorFlow tells no time.
+            clock = None if options.deterministic else measured
+            given = functools.partial(_given, batches, clock)
+            _epochs(fitted, given, held_out, keeper, phase, watching)
     finally:
         shown.close()
     return history.history
@@ -167,7 +169,7 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         if found:
             first, step, stopped = keeper.begin(found)
         last = first if stopped else first + 1 if step else phase.epochs
-        given = _given(batches(begin=(first, step)), watching[0])
+        given = batches(begin=(first, step))
         if step:
             # Metrics are built on their first batch, and theirs are to be restored.
             fitted.evaluate(given, steps=1, verbose=0)
@@ -185,11 +187,12 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         found = again and keeper.store.newest(phase.title)
 
 
-def _given(batches, measured):
-    """Batches as `fit` takes them, clocked where that is possible."""
-    if distribution.here().replicas > 1:
-        return distribution.spread(batches)
-    return measured.watched(batches)
+def _given(batches, clock, begin):
+    """Batches from a place on as `fit` takes them, clocked where that is possible."""
+    made = batches(begin=begin)
+    if clock is None or distribution.here().replicas > 1:
+        return distribution.spread(made)
+    return clock.watched(made)
 
 
 def row_ids(ids, batch_size, seed, epoch, step):

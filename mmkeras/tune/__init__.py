@@ -38,9 +38,19 @@ class Trial(NamedTuple):
     results: list
     error: str = ""
 
-    def scores(self, split, score=RANK):
-        """One number a seed."""
-        return [result["scores"][split][score] for result in self.results]
+    def spread(self, split):
+        """(mean, half its interval) of the scores over the seeds; see `spread`."""
+        return spread([result["scores"][split][RANK] for result in self.results])
+
+    @property
+    def seconds(self):
+        """Of a seed, their mean; None where it failed."""
+        return spread([result["seconds"] for result in self.results])[0]
+
+    @property
+    def peak_mb(self):
+        """The most memory that one of its processes held; None where it failed."""
+        return max((result["peak_mb"] for result in self.results), default=None)
 
 
 def spread(values):
@@ -85,7 +95,7 @@ def search(plan, folder, *, log=print):
         if done[-1].error:
             log(f"trial {len(done)} failed: {done[-1].error}")
         _write(folder, plan, done)
-        return spread(done[-1].scores(plan.splits[0]))[0]
+        return done[-1].spread(plan.splits[0])[0]
 
     oracle.ask(plan, plan.told({}).train.epochs, attempt)
     ranked = _ranked(plan, done)
@@ -104,7 +114,8 @@ def _attempt(plan, folder, values, epochs):
     results = []
     more = ["train.baselines=false"] + ([f"train.epochs={epochs}"] if epochs else [])
     try:
-        for seed in range(plan.seed, plan.seed + plan.seeds):
+        first = plan.seed
+        for seed in range(first, first + plan.seeds):
             recipe = run.resolved(plan.told(values, *more, f"train.seed={seed}"))
             text = config.dump(recipe)
             content = run.sha256(recipe.data.manifest)
@@ -130,7 +141,7 @@ def _ranked(plan, done):
     split = plan.splits[0]
 
     def worth(one):
-        return spread(one.scores(split))[0] if one.results else -math.inf
+        return one.spread(split)[0] if one.results else -math.inf
 
     return sorted(done, key=worth, reverse=True)
 
@@ -151,17 +162,15 @@ def _write(folder, plan, done):
         for number, one in enumerate(done, start=1):
             cells = [number, *one.values.values(), one.epochs, len(one.results)]
             for split in plan.splits:
-                cells += spread(one.scores(split))
-            seconds = spread([each["seconds"] for each in one.results])[0]
-            peak = max((each["peak_mb"] for each in one.results), default=None)
-            writer.writerow([*cells, seconds, peak, one.error])
+                cells += one.spread(split)
+            writer.writerow([*cells, one.seconds, one.peak_mb, one.error])
     whole = [one for one in done if one.results]
     if len(whole) > 1:
         tuned.trials(
             folder / "trials.png",
             keys,
             [[_drawn(text) for text in one.values.values()] for one in whole],
-            [spread(one.scores(plan.splits[0]))[0] for one in whole],
+            [one.spread(plan.splits[0])[0] for one in whole],
             f"{plan.splits[0]} score",
         )
 

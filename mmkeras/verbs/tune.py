@@ -129,7 +129,7 @@ def _told(one):
 def _content(one, plan):
     """A trial for `--json`."""
     found = {
-        split: dict(zip(("mean", "interval"), _spread(one, split), strict=True))
+        split: dict(zip(("mean", "interval"), one.spread(split), strict=True))
         for split in plan.splits
     }
     return {
@@ -141,12 +141,6 @@ def _content(one, plan):
     }
 
 
-def _spread(one, split):
-    from mmkeras.tune import spread
-
-    return spread(one.scores(split))
-
-
 def _table(ranked, plan):
     """Trials as rows of text, the best first."""
     keys = list(plan.space)
@@ -155,11 +149,9 @@ def _table(ranked, plan):
     for one in ranked:
         cells = [*one.values.values(), *([str(one.epochs)] if epochs else [])]
         for split in plan.splits:
-            mean, half = _spread(one, split)
+            mean, half = one.spread(split)
             cell = "failed" if mean is None else f"{mean:.4f}"
             cells.append(cell + (f" ± {half:.4f}" if half is not None else ""))
-        seconds = [result["seconds"] for result in one.results]
-        peak = max((result["peak_mb"] for result in one.results), default="")
-        mean = f"{sum(seconds) / len(seconds):.0f}" if seconds else ""
-        lines.append([*cells, mean, str(peak)])
+        took = [f"{one.seconds:.0f}", str(one.peak_mb)] if one.results else ["", ""]
+        lines.append([*cells, *took])
     return lines
