@@ -53,6 +53,7 @@ class Run:
         self.card = self.folder / "README.md"
         self.export = self.folder / "export"
         self.judged = self.folder / "judged"  # what other manifests gave
+        self.folds_json = self.folder / "folds.json"  # of a cross-validation
 
     def __repr__(self):
         return f"Run({str(self.folder)!r})"
@@ -104,6 +105,18 @@ class Run:
         if self.recipe.train.baselines and len(self.recipe.data.inputs) > 1:
             wanted += map(self.baseline_file, self.recipe.data.inputs)
         return all(file.is_file() for file in wanted)
+
+    @property
+    def folds(self):
+        """Folders of the runs of a cross-validation, in order; [] of a plain run."""
+        data = self.recipe.data if self.recipe_yaml.is_file() else None
+        if data is None or not data.folds or data.fold:
+            return []
+        return [self.fold(number) for number in range(1, data.folds + 1)]
+
+    def fold(self, number):
+        """Where the run of one fold is kept, counted from 1."""
+        return self.folder / "folds" / str(number)
 
     def baseline_file(self, name):
         """Where the model of input `name` alone is kept."""
@@ -169,9 +182,8 @@ def require_vacant(folder):
     if _vacant(Path(folder)):
         return
     run, hint = Run(folder), ""
-    if run.recipe_yaml.is_file() and (
-        run.checkpoints.exists() or not run.model_file.is_file()
-    ):
+    done = run.folds_json if run.folds else run.model_file
+    if run.recipe_yaml.is_file() and (run.checkpoints.exists() or not done.is_file()):
         hint = ". It holds an unfinished run: go on with --resume"
     what = "is not empty" if run.folder.is_dir() else "is a file"
     raise FileExistsError(
@@ -221,6 +233,11 @@ def open_folder(folder):
         FileNotFoundError: the folder is not there, or holds no finished run.
     """
     run = Run(folder)
+    if run.folds:
+        raise FileNotFoundError(
+            f"{folder} holds a cross-validation of {len(run.folds)} runs: name one of "
+            f"them, as {run.fold(1)}, or judge all: mmkeras evaluate {folder}"
+        )
     for file in (run.recipe_yaml, run.labels_json, run.model_file):
         if not file.is_file():
             raise FileNotFoundError(

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 SPLITS = ("train", "valid", "test")
+# What rows are called that a file says are `test` where folds are dealt: in no fold.
+KEPT = "kept"
 
 # Other names that data sets give to the three splits.
 ALIASES = {
@@ -44,25 +46,73 @@ def fill(frame, column, labels, shares, seed, groups=None):
     Raises:
         ValueError: fewer groups than splits.
     """
-
-    def draw(mask, shares):
-        own = list(itertools.compress(labels, mask))
-        if groups is None or shares[0] == 0:
-            return stratified(own, shares, seed)
-        return grouped(own, list(itertools.compress(groups, mask)), shares, seed)
-
     if column not in frame:
-        frame[column] = draw(np.ones(len(frame), bool), shares)
+        everything = np.ones(len(frame), bool)
+        frame[column] = _drawn(labels, groups, everything, shares, seed)
         return []
     if not lacks(frame, column, shares):
         return []
     train = frame[column] == "train"
     if groups is not None and len(set(itertools.compress(groups, train))) < 2:
         return ["no row is `valid`, and all train rows are of one group"]
-    part = draw(train, (0.9, 0.1, 0))
+    part = _drawn(labels, groups, train, (0.9, 0.1, 0), seed)
     frame.loc[train, column] = part
     taken = int((part == "valid").sum())
     return [f"no row is `valid`: {taken} of {train.sum()} train rows are taken for it"]
+
+
+def _drawn(labels, groups, mask, shares, seed):
+    """Splits of the rows where `mask` is True, (rows there,) array of str."""
+    own = list(itertools.compress(labels, mask))
+    if groups is None or shares[0] == 0:
+        return stratified(own, shares, seed)
+    return grouped(own, list(itertools.compress(groups, mask)), shares, seed)
+
+
+def hold_out(frame, column, labels, data, seed, groups=None):
+    """Makes the split column anew for one fold of a cross-validation.
+
+    All rows are dealt to `data.folds` folds (scikit-learn's StratifiedKFold, or
+    StratifiedGroupKFold), the same for every `data.fold`: that one is `test`, and
+    `valid` is drawn from the others. Rows that are `test` already are in no fold, and
+    are called `KEPT`.
+
+    Args:
+        frame: one row each; the split column is written into it.
+        column: name of the split column.
+        labels: as of `fill`.
+        data: the `data` section of a recipe, with `folds` and `fold`.
+        seed: of the drawing.
+        groups: as of `fill`.
+
+    Returns:
+        A list of sentences about what was done unasked.
+
+    Raises:
+        ValueError: fewer rows or groups than folds.
+    """
+    kept = (frame[column] == "test").to_numpy() if column in frame else None
+    kept = np.zeros(len(frame), bool) if kept is None else kept
+    dealt = list(itertools.compress(labels, ~kept))
+    codes = None if groups is None else pd.factorize(np.array(groups, object)[~kept])[0]
+    count = len(dealt) if codes is None else len(set(codes.tolist()))
+    if count < data.folds:
+        what = "rows" if groups is None else f"groups of `{data.group}`"
+        raise ValueError(
+            f"data.folds: {count} {what} cannot be dealt to {data.folds} folds, each "
+            f"of which needs one. Set it to {max(count, 2)} or less"
+        )
+    fold = np.full(len(frame), -1)
+    fold[~kept] = _folds(dealt, codes, count, data.folds, seed)
+    told = np.where(fold == data.fold - 1, "test", KEPT).astype(object)
+    rest = (fold != data.fold - 1) & ~kept
+    train, valid, _ = data.shares
+    shares = (train / (train + valid), valid / (train + valid), 0)
+    told[rest] = _drawn(labels, groups, rest, shares, seed)
+    frame[column] = told
+    if not kept.any():
+        return []
+    return [f"{int(kept.sum())} rows are `test` in the file: they are in no fold"]
 
 
 def lacks(frame, column, shares):
@@ -156,18 +206,19 @@ def _fold_counts(shares, groups):
 
 
 def _folds(labels, codes, groups, count, seed):
-    """The fold of each row, (rows,) int."""
-    if groups > MANY_GROUPS:
+    """The fold of each row, (rows,) int; by groups where there are codes of them."""
+    if codes is not None and groups > MANY_GROUPS:
         order = np.random.default_rng(seed).permutation(groups)
         return (order % count)[codes]
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     classes = {each: number for number, each in enumerate(sorted(set(labels)))}
     told = np.array([classes[each] for each in labels])
     if np.bincount(told).max() < count:  # too few rows of each for any to be spread
         told[:] = 0
-    folds, none = np.zeros(len(codes), int), np.zeros(len(codes))
-    dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds, none = np.zeros(len(labels), int), np.zeros(len(labels))
+    kind = StratifiedKFold if codes is None else StratifiedGroupKFold
+    dealer = kind(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes with fewer rows than folds
         for number, (_, held) in enumerate(dealer.split(none, told, codes)):

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from mmkeras import splits
+from mmkeras.recipe import Data
 
 
 @pytest.fixture
@@ -157,3 +158,56 @@ def test_a_group_of_the_manifest_keeps_together(tmp_path):
         read(group="who")
     with pytest.raises(config.RecipeError, match="a target: each of its labels"):
         read(group="label")
+
+
+# ---------------------------------------------------------------------------- folds
+
+
+def folded(table, fold, folds=4, **options):
+    """The splits of one fold, by scikit-learn's splitters; what was told."""
+    made = table.copy()
+    data = Data(manifest="x", inputs={}, targets={}, folds=folds, fold=fold, **options)
+    groups = splits.groups_of(made, data.group)
+    told = splits.hold_out(made, "split", made["label"].tolist(), data, 0, groups)
+    return made["split"], told
+
+
+def test_each_row_is_tested_in_one_fold_and_each_label_has_its_share(frame):
+    table = frame.assign(label=[(each,) for each in frame["label"]])
+    held = [folded(table, fold)[0] for fold in (1, 2, 3, 4)]
+    tested = pd.DataFrame([one == "test" for one in held])
+    assert (tested.sum() == 1).all() and tested.sum(axis=1).tolist() == [25] * 4
+    for one in held:
+        counts = table["label"][one == "test"].value_counts()
+        assert counts[("b",)] in (6, 7)
+        # Of the 75 others a ninth: the valid share beside that of train.
+        assert one.value_counts().to_dict()["valid"] == pytest.approx(75 / 9, abs=1)
+
+
+def test_folds_are_those_of_scikit_learn(frame):
+    from sklearn.model_selection import StratifiedKFold
+
+    table = frame.assign(label=[(each,) for each in frame["label"]])
+    dealer = StratifiedKFold(4, shuffle=True, random_state=0)
+    for fold, (_, test) in enumerate(dealer.split(frame, frame["label"]), start=1):
+        found = folded(table, fold)[0]
+        assert found.index[found == "test"].tolist() == test.tolist()
+
+
+def test_folds_keep_groups_whole_and_leave_test_rows_out(rng):
+    labels, names = grouped_rows(40, 5, rng)
+    table = pd.DataFrame({"label": labels, "who": names})
+    table["split"] = ["test" if name in ("g0", "g1") else "train" for name in names]
+    seen = []
+    for fold in (1, 2, 3, 4):
+        found, (told,) = folded(table, fold, group="who")
+        kept = found == splits.KEPT
+        assert told == f"{kept.sum()} rows are `test` in the file: they are in no fold"
+        assert set(table["who"][kept]) == {"g0", "g1"}
+        assert (found.groupby(table["who"]).nunique() == 1).all()
+        seen += table["who"][found == "test"].unique().tolist()
+    assert sorted(seen) == sorted(set(names) - {"g0", "g1"})
+    with pytest.raises(
+        ValueError, match="38 groups of `who` cannot be dealt to 39 folds.*38 or less"
+    ):
+        folded(table, 1, folds=39, group="who")

@@ -8,11 +8,14 @@ from mmkeras.evaluate.advising import shortfalls
 from mmkeras.evaluate.comparing import compare
 from mmkeras.evaluate.comparing import tables as comparison
 from mmkeras.evaluate.ensembling import ensemble
+from mmkeras.evaluate.folding import across
+from mmkeras.evaluate.folding import tables as spread
 from mmkeras.evaluate.judging import decide, predict
 from mmkeras.evaluate.telling import headlines, plain, tables, verdict
 from mmkeras.run import Run
 
 __all__ = [
+    "across",
     "compare",
     "comparison",
     "decide",
@@ -24,6 +27,7 @@ __all__ = [
     "predict",
     "report",
     "shortfalls",
+    "spread",
     "tables",
     "verdict",
 ]

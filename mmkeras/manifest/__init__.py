@@ -240,13 +240,17 @@ def _columns(data):
 
 
 def _fill_splits(found, data, shares, seed):
-    """Draws what is not told; see `splits.fill`."""
-    if not splits.lacks(found.frame, data.split, shares):
+    """Draws what is not told, or a fold; see `splits.fill` and `splits.hold_out`."""
+    is_fold = data.fold and shares[0]
+    if not is_fold and not splits.lacks(found.frame, data.split, shares):
         return []
     taught = targets.of_rows(found.frame, found.targets)
     groups = splits.groups_of(found.frame, data.group)
+    given = found.frame, data.split, taught
     try:
-        return splits.fill(found.frame, data.split, taught, shares, seed, groups)
+        if is_fold:
+            return splits.hold_out(*given, data, seed, groups)
+        return splits.fill(*given, shares, seed, groups)
     except ValueError as error:
         raise ManifestError(str(error)) from None
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from mmkeras.families import (
     Fraction,
     NonNegativeInt,
+    PositiveInt,
 )
 from mmkeras.recipe.section import Choice, Section
 
@@ -33,6 +34,17 @@ class Data(Section):
         None,
         description="column of speaker, patient, dialogue: all its rows come into one "
         "split where splits are drawn",
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="cross-validation: all rows are dealt to so many folds, with the "
+        "labels' shares and whole groups, and as many runs each test on one of them",
+    )
+    fold: PositiveInt | None = Field(
+        None,
+        description="the one of data.folds that a run tests on, from 1; all of them, "
+        "one after the other, where not given",
     )
     clean: tuple[Literal["empty", "duplicates"], ...] = Field(
         (),
@@ -85,3 +97,23 @@ class Data(Section):
         if abs(sum(value) - 1) > 1e-6:
             raise ValueError(f"the three shares must add up to 1, not {sum(value):g}")
         return value
+
+    def conflicts(self):
+        """Sentences on keys that do not go together."""
+        found = []
+        if self.fold and not self.folds:
+            found.append(
+                f"data.fold: {self.fold} is one of data.folds, which is not given: set "
+                "it too, as 5"
+            )
+        elif self.fold and self.fold > self.folds:
+            found.append(
+                f"data.fold: there are {self.folds} folds, counted from 1: no "
+                f"{self.fold}"
+            )
+        if self.folds and not self.shares[0]:
+            found.append(
+                f"data.shares: {list(self.shares)} leaves nothing to train on beside "
+                "the fold that is tested: give train a share"
+            )
+        return found

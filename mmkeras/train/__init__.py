@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import distribution, evaluate, model, run
+from mmkeras.config import RecipeError
 from mmkeras.train import measuring, resuming
 from mmkeras.train.checkpoints import Checkpoints
 from mmkeras.train.compiling import build, compile_model
@@ -46,6 +47,7 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         KeyboardInterrupt: Ctrl-C, after a checkpoint of the step at hand.
         WorkerLostError: another worker of the run is gone.
     """
+    _require_one_fold(recipe.data)
     # First of all: the workers of a run find each other before TensorFlow does more.
     strategy = distribution.strategy_of(recipe.train, recipe.branches)
     with distribution.scope(strategy):
@@ -59,6 +61,15 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
             log(f"{folder} is a finished run: nothing is left to train")
             return run.open_folder(folder)
         return _train(recipe, rows, begun or folder, strategy, log)
+
+
+def _require_one_fold(data):
+    if data.folds and not data.fold:
+        raise RecipeError(
+            f"data.folds: {data.folds} folds are as many runs, and this trains one. "
+            "Say which with data.fold, as 1, or train all: `mmkeras train`, from "
+            "Python train.folds.cross_validate"
+        )
 
 
 def _train(recipe, rows, place, strategy, log):

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 # What TensorFlow says at every start on a machine without a GPU.
@@ -86,6 +87,17 @@ def scores_text(run, rows, metrics):
         blocks.append(block)
     report = evaluate.place(run, rows).report_html
     return "\n\n".join([*blocks, f"report: {report}"])
+
+
+def folds_text(found, folder):
+    """The scores of a cross-validation for people, {split: `evaluate.across`}."""
+    from mmkeras import evaluate
+
+    blocks = [
+        "\n\n".join(map(aligned, evaluate.spread(split, one)))
+        for split, one in found.items()
+    ]
+    return "\n\n".join([*blocks, f"runs: {Path(folder) / 'folds'}"])
 
 
 def aligned(lines):

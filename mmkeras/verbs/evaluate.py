@@ -1,6 +1,7 @@
 """Judges a run on a split of its own manifest, or on another manifest.
 
-Several runs are compared on the same rows, each with the first.
+Several runs are compared on the same rows, each with the first. The folder of a
+cross-validation is judged fold by fold.
 """
 
 from pathlib import Path
@@ -57,6 +58,8 @@ def run(options, extra):
         return _compared(options)
     from mmkeras import evaluate, run
 
+    if folds := run.Run(options.run_folders[0]).folds:
+        return _folds(options, folds)
     trained = run.open_folder(options.run_folders[0])
     if options.require_fusion_gain is not None:
         _require_baselines(trained)
@@ -99,6 +102,36 @@ def _check(options):
     folders = [Path(folder).resolve() for folder in options.run_folders]
     if len(set(folders)) < len(folders):
         raise verbs.UsageError("a run stands twice among those to compare")
+
+
+def _folds(options, folds):
+    """All runs of a cross-validation, each on its own rows, and what they say as one.
+
+    With --manifest: all of them on the same rows.
+    """
+    from mmkeras import evaluate, run
+
+    if options.require_fusion_gain is not None:
+        raise verbs.UsageError(
+            "--require-fusion-gain is about one run, and this is a cross-validation of "
+            f"{len(folds)}: evaluate {folds[0]} and the others one by one"
+        )
+    judged = []
+    for folder in folds:
+        verbs.log(str(folder))
+        one = run.open_folder(folder)
+        judged.append(
+            evaluate.report(
+                one,
+                run.read_rows(one, options.manifest),
+                (options.split,),
+                slices=options.slice,
+                disturbed=options.robustness,
+                log=verbs.log,
+            )[options.split]
+        )
+    found = {options.split: evaluate.across(judged)}
+    return verbs.Answer(found, verbs.folds_text(found, options.run_folders[0]))
 
 
 def _compared(options):

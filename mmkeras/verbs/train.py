@@ -1,9 +1,16 @@
-"""Trains a recipe and judges the run on its valid and test rows."""
+"""Trains a recipe and judges the run on its valid and test rows.
 
+With data.folds in the recipe: as many runs, each tested on one fold of the rows.
+"""
+
+import contextlib
 import shlex
 from pathlib import Path
 
 from mmkeras import verbs
+
+# Rows of each split with --quick.
+QUICK = 100
 
 
 def arguments(parser):
@@ -36,24 +43,45 @@ def _run(options):
     from mmkeras import config, manifest
 
     recipe = config.load(options.recipe, options.set)
+    recipe = config.quick(recipe) if options.quick else recipe
+    if recipe.data.folds and not recipe.data.fold:
+        return _folds(options, recipe)
     rows = manifest.read(recipe.data, seed=recipe.train.seed)
-    if options.quick:
-        recipe, rows = config.quick(recipe), rows.head(100)
+    rows = rows.head(QUICK) if options.quick else rows
     verbs.quiet()
-    from mmkeras import distribution, evaluate, run, train
+    from mmkeras import distribution, evaluate, train
 
-    found = run.latest if options.resume else run.free
-    folder = options.folder or found(Path("runs") / recipe.name)
-    fit = {"folder": folder, "log": verbs.log, "resume": options.resume}
-    try:
+    with _told_how_to_go_on(options, recipe) as fit:
         trained = train.fit(recipe, rows, **fit)
-    except KeyboardInterrupt:
-        verbs.log(f"To go on: {_again(options, folder)}")
-        raise
     if index := distribution.workers().index:
         return verbs.Answer({"worker": index}, f"worker {index}: done")
     metrics = evaluate.report(trained, rows, log=verbs.log)
     return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
+
+
+def _folds(options, recipe):
+    """Every fold, and all of them as one."""
+    verbs.quiet()
+    from mmkeras.train import folds
+
+    with _told_how_to_go_on(options, recipe) as fit:
+        most = QUICK if options.quick else None
+        found = folds.cross_validate(recipe, most=most, **fit)
+    return verbs.Answer(found, verbs.folds_text(found, fit["folder"]))
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(options, recipe):
+    """Gives {"folder", "log", "resume"} of what is trained; tells who stops it."""
+    from mmkeras import run
+
+    found = run.latest if options.resume else run.free
+    folder = options.folder or found(Path("runs") / recipe.name)
+    try:
+        yield {"folder": folder, "log": verbs.log, "resume": options.resume}
+    except KeyboardInterrupt:
+        verbs.log(f"To go on: {_again(options, folder)}")
+        raise
 
 
 def _again(options, folder):

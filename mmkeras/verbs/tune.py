@@ -94,6 +94,12 @@ def _plan(options):
         raise verbs.UsageError("hyperband chooses train.epochs itself: take it out")
     trials = options.trials or (None if method == "grid" else TRIALS)
     recipe = config.load(options.recipe, options.set)
+    if recipe.data.folds and not recipe.data.fold:
+        raise verbs.UsageError(
+            f"data.folds: {recipe.data.folds} are as many runs, and a trial is one, "
+            "judged by its valid rows: take the key out, or add --set data.fold=1; "
+            "--seeds tells how far a trial's score spreads"
+        )
     plan = space.Plan(
         recipe=options.recipe,
         overrides=tuple(options.set),
