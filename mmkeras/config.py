@@ -288,8 +288,13 @@ def _weights(targets, tree):
     """Faults of `train.loss_weights`."""
     train = _section(tree, "train")
     kinds = {choice.get("kind") for choice in targets.values()}
-    if train.get("class_weight") == "balanced" and "classification" not in kinds:
-        return ["train.class_weight: balanced, but no target is a classification"]
+    balanced = [
+        key for key in ("class_weight", "oversample") if train.get(key) == "balanced"
+    ]
+    if balanced and "classification" not in kinds:
+        return [f"train.{balanced[0]}: balanced, but no target is a classification"]
+    if len(balanced) == 2:
+        return ["train.oversample: class_weight is balanced already: drop one of both"]
     weights = train.get("loss_weights")
     if weights == "uncertainty":
         if train.get("balance", "none") == "none":

@@ -15,6 +15,7 @@ from mmkeras.dataset.batching import (
 )
 from mmkeras.dataset.reading import (
     CHUNK,
+    Drawn,
     Rows,
     broken_files_named,
     faults,
@@ -26,6 +27,7 @@ from mmkeras.dataset.reading import (
 __all__ = [
     "CHUNK",
     "WHOLE",
+    "Drawn",
     "Rows",
     "Share",
     "broken_files_named",

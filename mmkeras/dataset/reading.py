@@ -108,6 +108,23 @@ class Rows:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Rows of which some come more than once.
+
+    Attributes:
+        rows: `Rows`.
+        numbers: (draws,) int64, the number of each draw's row.
+    """
+
+    rows: Rows
+    numbers: np.ndarray
+
+    def take(self, draws):
+        """The rows of these draws, as `Rows.take` gives them."""
+        return self.rows.take(tf.gather(self.numbers, draws))
+
+
 def load(rows, decoders, *, cache_mb=2048, open_first=True, progress=None):
     """Decodes every row once: finds every fault, and keeps what fits in memory.
 

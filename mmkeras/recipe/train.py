@@ -97,6 +97,11 @@ class Train(Section):
         description="balanced: all classes count the same together, however many train "
         "rows they have",
     )
+    oversample: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced: rows of rare classes come more often, so that an epoch "
+        "has as many rows of each class as of the commonest",
+    )
     frozen_epochs: NonNegativeInt = Field(
         0,
         description="first epochs in which pretrained backbones stay frozen that are "

@@ -80,9 +80,10 @@ def _train(recipe, rows, place, strategy, log):
     prepared = prepare(recipe, rows, log=log)
     with distribution.scope(strategy):
         is_chief = distribution.here().is_chief
-        distribution.require_rows(prepared.counts, recipe.train)
+        counts = prepared.counts | {"train": prepared.rows_an_epoch}
+        distribution.require_rows(counts, recipe.train)
         distribution.require_own_rows(recipe.augment)
-        require_whole_calls(recipe.train, prepared.counts["train"])
+        require_whole_calls(recipe.train, counts["train"])
         network = build(recipe, prepared.decoders, prepared.tasks)
         distribution.wait()  # all have looked at the folder before one writes into it
         made = place if isinstance(place, run.Run) else _made(place, recipe, is_chief)

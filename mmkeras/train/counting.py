@@ -1,4 +1,4 @@
-"""What each train row counts in the losses: by its class, and as the manifest says."""
+"""What each train row counts, and how often it comes: by its class, as told."""
 
 import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
@@ -30,3 +30,28 @@ def counted(recipe, train, known):
                 found[name] = found[name].copy()
                 found[name][told] *= weights.astype("float32")
     return found
+
+
+def drawn(recipe, train):
+    """The rows that make up an epoch where rare classes come more often.
+
+    Args:
+        recipe: a `recipe.Recipe`.
+        train: the train rows, a DataFrame of texts.
+
+    Returns:
+        (draws,) int64, numbers of rows: each at least once, those of every class as
+        often as those of the commonest, none of a class more than once more than
+        another of it. A class is the labels of all classifications together. None where
+        every row comes once.
+    """
+    if recipe.train.oversample == "none":
+        return None
+    chosen = recipe.data.targets.items()
+    names = [name for name, choice in chosen if choice["kind"] == "classification"]
+    classes = train.groupby(names).ngroup().to_numpy()
+    most = np.bincount(classes).max()
+    rng, found = np.random.default_rng(recipe.train.seed), []
+    for each in range(classes.max() + 1):
+        found.append(np.resize(rng.permutation(np.flatnonzero(classes == each)), most))
+    return np.concatenate(found).astype("int64")

@@ -85,11 +85,10 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
     kinds = {name: recipe.data.inputs[name]["kind"] for name in names}
     counts, place = prepared.counts, distribution.here()
     batch_size = distribution.batch_size(options)
-    steps = -(-counts["train"] // batch_size)
+    steps = -(-prepared.rows_an_epoch // batch_size)
     batches = functools.partial(
         dataset.shuffled,
-        rows["train"],
-        prepared.taught("train"),
+        *prepared.epoch(rows["train"]),
         batch_size=batch_size,
         seed=options.seed,
         augment=(
@@ -106,9 +105,7 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
     distribution.synchronize(fitted)
     beside = [*callbacks(fitted, options, logs, bool(held_out)), history]
     which = {"fit": phase.title, "phase": phase.number, "rows": counts}
-    ids = functools.partial(
-        row_ids, prepared.manifest.split("train").ids, batch_size, options.seed
-    )
+    ids = functools.partial(row_ids, prepared.epoch_ids, batch_size, options.seed)
     watch = numbers.Numbers(phase.title, options.learning_rate, ids, store)
     keeper = keeping.Keeper(which, phase.budget, steps, beside, watch, store)
     try:
@@ -196,7 +193,7 @@ def _given(batches, clock, begin):
 
 
 def row_ids(ids, batch_size, seed, epoch, step):
-    """The ids of the rows of one step; `ids` are those of all train rows."""
+    """The ids of the rows of one step; `ids` are those of an epoch's rows."""
     first = step * batch_size
     places = np.arange(first, min(first + batch_size, len(ids)))
     order = dataset.permute(places, len(ids), seed, epoch).numpy()

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import tensorflow as tf
+
 from mmkeras import dataset, modalities, progress, targets, tasks
 from mmkeras.manifest import ManifestError
 from mmkeras.train import counting
@@ -20,6 +22,7 @@ class Prepared:
         targets: {split: {target: (rows, ...) array}}.
         weights: {split: {target: (rows,) float32}}, 0 where the cell is empty, of train
             rows what they count else; None where all are 1.
+        draws: numbers of the train rows that make up an epoch; None: each once.
     """
 
     manifest: object
@@ -29,6 +32,7 @@ class Prepared:
     rows: dict
     targets: dict
     weights: dict | None = None
+    draws: object = None
 
     @property
     def counts(self):
@@ -43,6 +47,25 @@ class Prepared:
         if self.weights is None:
             return self.targets[split]
         return self.targets[split], self.weights[split]
+
+    @property
+    def rows_an_epoch(self):
+        """How many rows an epoch of training has, those that come again included."""
+        return self.counts["train"] if self.draws is None else len(self.draws)
+
+    def epoch(self, rows):
+        """What `dataset.shuffled` takes: train rows, targets with weights if any."""
+        taught = self.taught("train")
+        if self.draws is None:
+            return rows, taught
+        drawn = tf.nest.map_structure(lambda one: one[self.draws], taught)
+        return dataset.Drawn(rows, self.draws), drawn
+
+    @property
+    def epoch_ids(self):
+        """The ids of an epoch's rows, in the order of the manifest or the draws."""
+        ids = self.manifest.split("train").ids
+        return ids if self.draws is None else [ids[row] for row in self.draws]
 
 
 def prepare(recipe, rows, *, log=print):
@@ -87,7 +110,8 @@ def prepare(recipe, rows, *, log=print):
     weights["train"] = counting.counted(recipe, train.frame, weights["train"])
     plain = all((w == 1).all() for each in weights.values() for w in each.values())
     weights = None if plain else weights
-    return Prepared(rows, decoders, made, labels, by_split, truths, weights)
+    draws = counting.drawn(recipe, train.frame)
+    return Prepared(rows, decoders, made, labels, by_split, truths, weights, draws)
 
 
 def _truths(made, frame, masks):
