@@ -73,6 +73,11 @@ class Train(Section):
         description="the moving average of the weights is validated and saved in their "
         "place; share of the old average kept in each step",
     )
+    soup: NonNegativeInt = Field(
+        0,
+        description="last epochs, the mean of whose weights is saved where its "
+        "validation loss is lower than the best epoch's; 0: none",
+    )
     steps_per_execution: PositiveInt = Field(
         1, description="steps that TensorFlow makes in one call"
     )
@@ -152,6 +157,11 @@ class Train(Section):
             found.append(
                 f"train.momentum: {self.momentum:g} is of sgd and rmsprop; "
                 f"{self.optimizer} takes none: drop it"
+            )
+        if self.soup == 1:
+            found.append(
+                "train.soup: 1 epoch has no mean: give the count of last epochs, 2 or "
+                "more, or 0 for none"
             )
         if self.plateau and (self.schedule != "constant" or self.warmup_epochs):
             found.append(

@@ -88,7 +88,7 @@ def _train(recipe, rows, place, strategy, log):
         distribution.wait()  # all have looked at the folder before one writes into it
         made = place if isinstance(place, run.Run) else _made(place, recipe, is_chief)
         made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
-        store = Checkpoints(made.checkpoints, log, is_writer=is_chief)
+        store = Checkpoints(made.checkpoints, log, is_chief, recipe.train.soup)
         _fit_all(recipe, prepared, network, made, store)
     if is_chief:
         if strategy is not None:  # one that is read anew needs none of its devices

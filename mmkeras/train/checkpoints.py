@@ -42,13 +42,15 @@ class Checkpoints:
         folder: made with the first one.
         log: called with a line of text now and then.
         is_writer: whether this process writes; other workers of a run only read.
+        ends: of the last so many epochs the checkpoint at their end stays too.
     """
 
-    def __init__(self, folder, log=print, is_writer=True):
+    def __init__(self, folder, log=print, is_writer=True, ends=0):
         self.folder, self.log, self.is_writer = folder, log, is_writer
+        self.kept_ends = ends
 
     def add(self, state):
-        """Writes a `State`; the last two stay.
+        """Writes a `State`; the last two stay, and the last epochs' ends.
 
         Raises:
             NotWrittenError: the disk is full or the folder cannot be written; what was
@@ -62,7 +64,12 @@ class Checkpoints:
         number = int(files[-1].stem) + 1 if files else 1
         with run.replacing(self.folder / f"{number:08d}{ENDING}") as partial:
             write(partial, state)
-        for old in files[: len(files) + 1 - KEPT]:
+        files = self._files()
+        kept = files[-KEPT:]
+        if self.kept_ends:
+            own = {key: state.meta[key] for key in ("fit", "phase")}
+            kept += self._ends(files, own)[-self.kept_ends :]
+        for old in set(files) - set(kept):
             old.unlink(missing_ok=True)
 
     def newest(self, fit):
@@ -74,17 +81,37 @@ class Checkpoints:
             fit: its `meta["fit"]`.
         """
         for path in reversed(self._files()):
-            try:
-                state = read(path)
-            except (OSError, ValueError) as error:
-                self.log(f"{path} is broken ({error}): going on from the one before it")
-                with contextlib.suppress(OSError):
-                    if self.is_writer:
-                        path.unlink()
-                continue
-            if state.meta["fit"] == fit:
+            state = self._whole(path, "going on from the one before it")
+            if state and state.meta["fit"] == fit:
                 return state
         return None
+
+    def ends(self, place):
+        """The whole `State`s at the ends of the last epochs, the oldest first.
+
+        Args:
+            place: {"fit", "phase"} of their `meta`.
+        """
+        paths = self._ends(self._files(), place)[-self.kept_ends :]
+        found = [self._whole(path, "going on without it") for path in paths]
+        return [state for state in found if state]
+
+    def _whole(self, path, instead):
+        """The `State` in a file; None where it is broken, which is told."""
+        try:
+            return read(path)
+        except (OSError, ValueError) as error:
+            self.log(f"{path} is broken ({error}): {instead}")
+            with contextlib.suppress(OSError):
+                if self.is_writer:
+                    path.unlink()
+            return None
+
+    @staticmethod
+    def _ends(paths, place):
+        """Those of the files that were written at the end of an epoch of a fit."""
+        wanted = {**place, "step": 0}
+        return [path for path in paths if wanted.items() <= _meta(path).items()]
 
     @property
     def last(self):
@@ -145,6 +172,16 @@ def read(path):
             for group, count in head["counts"].items()
         }
     return State(head["meta"], arrays)
+
+
+def _meta(path):
+    """The `meta` of a file whose checksum is not looked at; {} where it has none."""
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return json.loads(file.read(min(size, path.stat().st_size)))["meta"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _require_whole(file):

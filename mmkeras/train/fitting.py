@@ -8,7 +8,15 @@ import numpy as np
 
 from mmkeras import augment, dataset, distribution, features, model, progress
 from mmkeras.config import RecipeError
-from mmkeras.train import averaging, blending, keeping, measuring, numbers, weighing
+from mmkeras.train import (
+    averaging,
+    blending,
+    keeping,
+    measuring,
+    numbers,
+    soup,
+    weighing,
+)
 from mmkeras.train.compiling import compile_model, model_to_fit
 
 # Rows a step of validation.
@@ -115,6 +123,8 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
             clock = None if options.deterministic else measured
             given = functools.partial(_given, batches, clock)
             _epochs(fitted, given, held_out, keeper, phase, watching)
+            if options.soup and (phase.budget.spent or phase.epochs == options.epochs):
+                measured.soup = _souped(fitted, held_out, store, phase)
     finally:
         shown.close()
     return history.history
@@ -182,6 +192,19 @@ def _epochs(fitted, batches, held_out, keeper, phase, watching):
         )
         again = step and last < phase.epochs and not fitted.stop_training
         found = again and keeper.store.newest(phase.title)
+
+
+def _souped(fitted, held_out, store, phase):
+    """What came of the mean of the last epochs' weights; None where there is none."""
+    states = store.ends({"fit": phase.title, "phase": phase.number}) if store else []
+    if not held_out or len(states) < 2:
+        lacking = "no valid rows say which is better" if states[1:] else "one epoch"
+        if store:
+            store.log(f"{phase.title}: no mean of the last epochs: {lacking}")
+        return None
+    found = soup.tasted(fitted, states, held_out)
+    store.log(soup.told(phase.title, found))
+    return found
 
 
 def _given(batches, clock, begin):

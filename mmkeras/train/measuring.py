@@ -23,7 +23,7 @@ class Measured(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self.began = time.perf_counter()
-        self.handed_out = None
+        self.handed_out = self.soup = None
         self.steps_seconds = self.waited_seconds = 0.0
 
     def watched(self, batches):
@@ -57,7 +57,7 @@ class Measured(keras.callbacks.Callback):
             {"seconds": of the fit, since this process began it; "peak_memory_mb": the
             most that this process ever held; "peak_gpu_memory_mb": {device: most},
             where there are; "input_wait": share of the steps' time, None where not
-            known}.
+            known; "soup": see `soup.tasted`, where there is one}.
         """
         share = self.waited_seconds / self.steps_seconds if self.steps_seconds else None
         gpus = {
@@ -70,6 +70,7 @@ class Measured(keras.callbacks.Callback):
             "peak_memory_mb": peak_memory_mb(),
             **({"peak_gpu_memory_mb": gpus} if gpus else {}),
             "input_wait": share if share is None else round(share, 4),
+            **({"soup": self.soup} if self.soup else {}),
         }
 
     def line(self, title):
