@@ -137,6 +137,11 @@ class Run:
         with replacing(path) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
 
+    def note(self, **known):
+        """Adds what is known now to `environment.json`."""
+        told = self.read_json(self.environment_json)
+        self.write_json(self.environment_json, {**told, **known})
+
     def write_outline(self, outline):
         """Writes what `model.outline` gives, as numbers and as a diagram.
 

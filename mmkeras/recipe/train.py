@@ -1,8 +1,8 @@
 """The section `train`: how the model is fitted."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mmkeras.families import (
     Fraction,
@@ -13,12 +13,29 @@ from mmkeras.families import (
 from mmkeras.recipe.section import Section
 
 
+def _rows(value):
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (whole and value > 0):
+        raise ValueError("expected a count of rows from 1, or auto")
+    return value
+
+
+_Rows = Annotated[PositiveInt | Literal["auto"], BeforeValidator(_rows)]
+
+
 class Train(Section):
     """How the model is fitted."""
 
     epochs: PositiveInt = Field(12, description="most epochs")
-    batch_size: PositiveInt = Field(
-        32, description="rows a step, of all devices together; see batch_size_per"
+    batch_size: _Rows = Field(
+        32,
+        description="rows a step, of all devices together, see batch_size_per; auto: "
+        "the largest power of two that fits into memory_limit_gb",
+    )
+    memory_limit_gb: PositiveFloat | None = Field(
+        None,
+        description="with batch_size: auto, the most that training may hold, in "
+        "gigabytes of 2^30 bytes",
     )
     batch_size_per: Literal["step", "replica"] = Field(
         "step",
@@ -152,7 +169,7 @@ class Train(Section):
 
     def conflicts(self):
         """Sentences on keys that do not go together."""
-        found, group = [], self.steps_per_execution
+        found, group = self._sizes(), self.steps_per_execution
         if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
             found.append(
                 f"train.momentum: {self.momentum:g} is of sgd and rmsprop; "
@@ -179,5 +196,32 @@ class Train(Section):
             found.append(
                 f"train.profile_steps: the first step, {self.profile_steps[0]}, comes "
                 f"after the last, {self.profile_steps[1]}"
+            )
+        return found
+
+    def _sizes(self):
+        """Sentences on keys that do not go with a batch size."""
+        limit, auto = self.memory_limit_gb, self.batch_size == "auto"
+        if not auto and limit:
+            return [
+                f"train.memory_limit_gb: {limit:g} is of train.batch_size: auto, and "
+                f"that is {self.batch_size}: drop one"
+            ]
+        found = []
+        if auto and not limit:
+            found.append(
+                "train.batch_size: auto fits steps into a budget: set "
+                "train.memory_limit_gb too, gigabytes that training may hold, as 4"
+            )
+        if auto and self.strategy == "multiworker":
+            found.append(
+                "train.batch_size: auto is measured by one process, and "
+                "train.strategy: multiworker has several: give a number"
+            )
+        if auto and self.steps_per_execution > 1:
+            found.append(
+                "train.batch_size: auto may leave an epoch whose steps "
+                f"train.steps_per_execution, {self.steps_per_execution}, does not "
+                "divide: give a number"
             )
         return found

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mmkeras import distribution, evaluate, model, run
 from mmkeras.config import RecipeError
-from mmkeras.train import measuring, resuming
+from mmkeras.train import measuring, resuming, sizing
 from mmkeras.train.checkpoints import Checkpoints
 from mmkeras.train.compiling import build, compile_model
 from mmkeras.train.fitting import fit_one, require_whole_calls
@@ -48,6 +48,7 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         WorkerLostError: another worker of the run is gone.
     """
     _require_one_fold(recipe.data)
+    recipe, sizes = sizing.sized(recipe, rows, folder if resume else None, log)
     # First of all: the workers of a run find each other before TensorFlow does more.
     strategy = distribution.strategy_of(recipe.train, recipe.branches)
     with distribution.scope(strategy):
@@ -60,7 +61,10 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         if begun and begun.finished:
             log(f"{folder} is a finished run: nothing is left to train")
             return run.open_folder(folder)
-        return _train(recipe, rows, begun or folder, strategy, log)
+        made = _train(recipe, rows, begun or folder, strategy, log)
+        if sizes and is_chief:
+            made.note(batch_size=sizes)
+        return made
 
 
 def _require_one_fold(data):
@@ -148,9 +152,8 @@ def fit_alone(recipe, prepared, name, store=None, measured=None):
 def _write_measured(made, title, measured, log):
     """Says what a fit took, and keeps it in `environment.json`."""
     log(measured.line(title))
-    told = made.read_json(made.environment_json)
-    told.setdefault("fits", {})[title] = measured.found
-    made.write_json(made.environment_json, told)
+    told = made.read_json(made.environment_json).get("fits", {})
+    made.note(fits={**told, title: measured.found})
 
 
 def _save(network, file, store):

@@ -6,7 +6,7 @@ runs, whose recipe says `data.fold` - and `folds.json`, their scores as one.
 
 from mmkeras import distribution, evaluate, manifest, run
 from mmkeras.config import RecipeError
-from mmkeras.train import fit, resuming
+from mmkeras.train import fit, resuming, sizing
 
 SPLITS = ("valid", "test")
 
@@ -45,13 +45,13 @@ def cross_validate(recipe, *, folder, most=None, log=print, resume=False):
     if not resume:
         run.require_vacant(folder)
     with resuming.lock(folder):
+        recipe = _sized(recipe, folder if resume else None, most, log)
         begun = resuming.begun(folder, recipe) if resume else None
         whole = begun or run.create(folder, recipe)
         judged = []
         for number in range(1, recipe.data.folds + 1):
             one = recipe_of(recipe, number)
-            rows = manifest.read(one.data, seed=one.train.seed)
-            rows = rows.head(most) if most else rows
+            rows = _rows(one, most)
             log(f"fold {number} of {recipe.data.folds}")
             place = whole.fold(number)
             made = fit(one, rows, folder=place, log=log, resume=True)
@@ -59,6 +59,20 @@ def cross_validate(recipe, *, folder, most=None, log=print, resume=False):
         found = across(judged)
         whole.write_json(whole.folds_json, found)
     return found
+
+
+def _rows(recipe, most):
+    rows = manifest.read(recipe.data, seed=recipe.train.seed)
+    return rows.head(most) if most else rows
+
+
+def _sized(recipe, folder, most, log):
+    """The recipe with one batch size for all folds, that which fits the first."""
+    if recipe.train.batch_size != sizing.AUTO:
+        return recipe
+    first = recipe_of(recipe, 1)
+    sized, _ = sizing.sized(first, _rows(first, most), folder, log)
+    return recipe.model_copy(update={"train": sized.train})
 
 
 def _judged(made, rows, log):
