@@ -53,6 +53,7 @@ EXIT_CODES = {
     "GuessError": REFUSED,
     "FolderError": REFUSED,
     "TrialError": FAILED,
+    "TrackerError": FAILED,
 }
 
 

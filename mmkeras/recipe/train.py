@@ -163,6 +163,11 @@ class Train(Section):
         description="first and last step that TensorBoard's profiler watches, counted "
         "from the begin of the fit; written into the run's logs",
     )
+    trackers: tuple[Literal["mlflow", "wandb"], ...] = Field(
+        (),
+        description="who else is told of settings, epochs and scores; each needs the "
+        "extra of its name",
+    )
     baselines: bool = Field(
         True, description="also train each modality alone, for comparison"
     )

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from mmkeras import distribution, evaluate, model, run
 from mmkeras.config import RecipeError
-from mmkeras.train import measuring, resuming, sizing
+from mmkeras.train import measuring, resuming, sizing, tracking
 from mmkeras.train.checkpoints import Checkpoints
 from mmkeras.train.compiling import build, compile_model
-from mmkeras.train.fitting import fit_one, require_whole_calls
+from mmkeras.train.fitting import UNTOLD, fit_one, require_whole_calls
 from mmkeras.train.prepared import prepare
 
 __all__ = ["compile_model", "fit", "fit_alone", "prepare"]
@@ -93,7 +93,8 @@ def _train(recipe, rows, place, strategy, log):
         made = place if isinstance(place, run.Run) else _made(place, recipe, is_chief)
         made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
         store = Checkpoints(made.checkpoints, log, is_chief, recipe.train.soup)
-        _fit_all(recipe, prepared, network, made, store)
+        with tracking.begun(made if is_chief else None, log) as logs:
+            _fit_all(recipe, prepared, network, made, store, logs)
     if is_chief:
         if strategy is not None:  # one that is read anew needs none of its devices
             made.__dict__.pop("model", None)
@@ -107,14 +108,13 @@ def _made(folder, recipe, is_chief):
     return run.create(folder, recipe) if is_chief else run.Run(folder)
 
 
-def _fit_all(recipe, prepared, network, made, store):
+def _fit_all(recipe, prepared, network, made, store, logs):
     """Fits the model and the baselines, those that are not saved yet."""
     is_chief = distribution.here().is_chief
     if not made.model_file.is_file():
         if is_chief:
             _write_inputs(made, prepared)
             made.write_outline(model.outline(network, recipe))
-        logs = made.logs if is_chief else None
         measured = measuring.Measured()
         history = fit_one(recipe, prepared, network, "fusion", logs, store, measured)
         if is_chief:
@@ -122,30 +122,32 @@ def _fit_all(recipe, prepared, network, made, store):
             _write_measured(made, "fusion", measured, store.log)
         _save(network, made.model_file, store)
         made.__dict__["model"] = network
+    logs = logs._replace(folder=None)  # one curve in TensorBoard
     if recipe.train.baselines and len(prepared.decoders) > 1:
         for name in prepared.decoders:
             file = made.baseline_file(name)
             if not file.is_file():
                 measured = measuring.Measured()
-                alone = fit_alone(recipe, prepared, name, store, measured)
+                alone = fit_alone(recipe, prepared, name, logs, store, measured)
                 if is_chief:
                     _write_measured(made, f"{name} alone", measured, store.log)
                 _save(alone, file, store)
 
 
-def fit_alone(recipe, prepared, name, store=None, measured=None):
+def fit_alone(recipe, prepared, name, logs=UNTOLD, store=None, measured=None):
     """The same model with one input only, on the same rows; a `keras.Model`.
 
     Args:
         recipe: a `recipe.Recipe`.
         prepared: what `prepare` gave.
         name: of the input.
+        logs: a `tracking.Logs`.
         store: `checkpoints.Checkpoints` of a run; None for none.
         measured: a `measuring.Measured` that is to clock it; None for none.
     """
     keras.utils.set_random_seed(recipe.train.seed)
     alone = build(recipe, {name: prepared.decoders[name]}, prepared.tasks)
-    fit_one(recipe, prepared, alone, f"{name} alone", store=store, measured=measured)
+    fit_one(recipe, prepared, alone, f"{name} alone", logs, store, measured)
     return alone
 
 

@@ -15,12 +15,14 @@ from mmkeras.train import (
     measuring,
     numbers,
     soup,
+    tracking,
     weighing,
 )
 from mmkeras.train.compiling import compile_model, model_to_fit
 
 # Rows a step of validation.
 EVALUATED = 128
+UNTOLD = tracking.Logs()
 
 
 class Phase(NamedTuple):
@@ -43,7 +45,7 @@ class Phase(NamedTuple):
     budget: object = None
 
 
-def fit_one(recipe, prepared, network, title, logs=None, store=None, measured=None):
+def fit_one(recipe, prepared, network, title, logs=UNTOLD, store=None, measured=None):
     """Fits a model in one phase, or in two where backbones are frozen at first.
 
     Args:
@@ -51,7 +53,7 @@ def fit_one(recipe, prepared, network, title, logs=None, store=None, measured=No
         prepared: a `Prepared`.
         network: a model of `model.build`.
         title: what is fitted, for people.
-        logs: folder of TensorBoard's logs; None for none.
+        logs: a `tracking.Logs`.
         store: `checkpoints.Checkpoints`; a fit of this title that they hold goes on.
         measured: a `measuring.Measured` that is to clock it; None for none.
 
@@ -111,14 +113,15 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
     shown = progress.Epochs(phase.title, options.epochs)
     history.history = {key: list(values) for key, values in phase.history.items()}
     distribution.synchronize(fitted)
-    beside = [*callbacks(fitted, options, logs, bool(held_out)), history]
+    beside = [*callbacks(fitted, options, logs.folder, bool(held_out)), history]
     which = {"fit": phase.title, "phase": phase.number, "rows": counts}
     ids = functools.partial(row_ids, prepared.epoch_ids, batch_size, options.seed)
     watch = numbers.Numbers(phase.title, options.learning_rate, ids, store)
     keeper = keeping.Keeper(which, phase.budget, steps, beside, watch, store)
     try:
         with dataset.broken_files_named(), keeper.stops:
-            watching = [measured, *beside, *[shown] * place.is_chief]
+            told = logs.callbacks(phase.title)
+            watching = [measured, *beside, *told, *[shown] * place.is_chief]
             # In a graph that must be deterministic TensorFlow tells no time.
             clock = None if options.deterministic else measured
             given = functools.partial(_given, batches, clock)

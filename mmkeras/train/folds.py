@@ -6,7 +6,7 @@ runs, whose recipe says `data.fold` - and `folds.json`, their scores as one.
 
 from mmkeras import distribution, evaluate, manifest, run
 from mmkeras.config import RecipeError
-from mmkeras.train import fit, resuming, sizing
+from mmkeras.train import fit, resuming, sizing, tracking
 
 SPLITS = ("valid", "test")
 
@@ -78,7 +78,10 @@ def _sized(recipe, folder, most, log):
 def _judged(made, rows, log):
     """The metrics of a fold's run, judged now where it was not yet."""
     metrics = made.read_json(made.metrics_json)
-    return metrics or evaluate.report(made, rows, SPLITS, log=log)
+    if not metrics:
+        metrics = evaluate.report(made, rows, SPLITS, log=log)
+        tracking.scores(made, metrics, log)
+    return metrics
 
 
 def across(judged):

@@ -151,6 +151,7 @@ def measured(recipe, rows):
         "checkpoint_steps": 0,
         "profile_steps": None,
         "time_limit_minutes": None,
+        "trackers": (),
     }
     options = recipe.train.model_copy(update=changes)
     short = run.resolved(recipe.model_copy(update={"train": options}))

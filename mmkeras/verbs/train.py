@@ -50,12 +50,14 @@ def _run(options):
     rows = rows.head(QUICK) if options.quick else rows
     verbs.quiet()
     from mmkeras import distribution, evaluate, train
+    from mmkeras.train import tracking
 
     with _told_how_to_go_on(options, recipe) as fit:
         trained = train.fit(recipe, rows, **fit)
     if index := distribution.workers().index:
         return verbs.Answer({"worker": index}, f"worker {index}: done")
     metrics = evaluate.report(trained, rows, log=verbs.log)
+    tracking.scores(trained, metrics, verbs.log)
     return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
 
 
