@@ -1,5 +1,6 @@
 """Frozen backbones run once per file: equal results, kept, bounded, told apart."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from mmkeras import config, dataset, export, features, manifest, model, run, train
+from mmkeras.evaluate import judging
 
 
 @pytest.fixture
@@ -260,9 +262,30 @@ def test_the_run_keeps_the_whole_model_and_serves_it(cached, tmp_path):
 def test_backbones_run_once_for_the_run_and_its_baselines(
     cached, recipe, presets, tmp_path, monkeypatch
 ):
-    runs = counted(monkeypatch)
-    fitted(frozen(recipe, presets, "train.seed=0"), tmp_path / "again")
+    runs, asked, plain = counted(monkeypatch), [], judging.predict
+
+    def predict(network, loaded, count):
+        asked.append(set(network.input))
+        return plain(network, loaded, count)
+
+    monkeypatch.setattr(judging, "predict", predict)
+    again, rows = fitted(frozen(recipe, presets, "train.seed=0"), tmp_path / "again")
     assert not runs
+    # What is decided after training is decided on the same features.
+    assert [{"text_features", "image_features"} < each for each in asked] == [True]
+    assert not asked[0] & {"text", "image"}
+    valid, loaded, _ = judging.readable(again, rows.split("valid"), print)
+    live = {"fusion": (again.model, {"valid": loaded})}
+    found = json.loads(again.decisions_json.read_text())
+    expected = judging.decide(again.tasks, live, {"valid": valid})
+    assert found["fusion"] == approx(expected["fusion"])
+
+
+def approx(tree):
+    """Numbers of nested dicts to 1e-4."""
+    if isinstance(tree, dict):
+        return {key: approx(each) for key, each in tree.items()}
+    return pytest.approx(tree, rel=1e-4) if isinstance(tree, float) else tree
 
 
 @pytest.mark.slow

@@ -48,11 +48,12 @@ def ensemble(runs, rows, folder, *, log=print):
         shutil.copy(runs[first].rejected_csv, made.rejected_csv)
     members = {name: str(run.folder.resolve()) for name, run in runs.items()}
     made.write_json(made.members_json, members)
-    splits = {}
+    splits, loaded = {}, {}
     for split in {each for task in made.tasks.values() for each in task.judged_on}:
-        part, loaded, _ = judging.readable(made, rows.split(split), log)
-        splits[split] = loaded, part
-    decisions = judging.decide(made.tasks, {judging.FUSION: network}, splits)
+        own = judging.readable(made, rows.split(split), log)
+        splits[split], loaded[split], _ = own
+    models = {judging.FUSION: (network, loaded)}
+    decisions = judging.decide(made.tasks, models, splits)
     made.write_json(made.decisions_json, decisions)
     with runs_of.replacing(made.model_file) as partial:
         network.save(partial)

@@ -138,21 +138,22 @@ def decide(made, models, splits):
 
     Args:
         made: {target: task}.
-        models: {"fusion" or input: its `keras.Model`}.
-        splits: {"train" or "valid": (`dataset.Rows`, rows of the manifest)}.
+        models: {"fusion" or input: (its `keras.Model`, {split: `dataset.Rows` that it
+            is asked on})}.
+        splits: {"train" or "valid": rows of the manifest}.
 
     Returns:
         {model, and "late_fusion": {target: decision}}; {} where no task decides.
     """
     asked = {split for task in made.values() for split in task.judged_on}
-    splits = {split: splits[split] for split in splits if split in asked}
-    splits = {split: pair for split, pair in splits.items() if len(pair[1])}
+    splits = {split: rows for split, rows in splits.items() if split in asked}
+    splits = {split: rows for split, rows in splits.items() if len(rows)}
     if not splits:
         return {}
     outputs = {name: {} for name in models}
-    for name, network in models.items():
-        for split, (loaded, rows) in splits.items():
-            own = loaded.only(set(network.input))
+    for name, (network, loaded) in models.items():
+        for split, rows in splits.items():
+            own = loaded[split].only(set(network.input))
             outputs[name][split] = predict(network, own, len(rows))
     alone = {name: each for name, each in outputs.items() if name != FUSION}
     if alone:
@@ -162,7 +163,7 @@ def decide(made, models, splits):
         }
         if all(LATE in each for each in late.values()):
             outputs[LATE] = {split: each[LATE] for split, each in late.items()}
-    known = {split: truths(made, rows) for split, (_, rows) in splits.items()}
+    known = {split: truths(made, rows) for split, rows in splits.items()}
     return {
         name: _decisions(made, known, by_split) for name, by_split in outputs.items()
     }

@@ -14,7 +14,7 @@ from mmkeras.config import RecipeError
 from mmkeras.train import measuring, resuming, sizing, tracking
 from mmkeras.train.checkpoints import Checkpoints
 from mmkeras.train.compiling import build, compile_model
-from mmkeras.train.fitting import UNTOLD, fit_one, require_whole_calls
+from mmkeras.train.fitting import UNTOLD, asked, fit_one, require_whole_calls
 from mmkeras.train.prepared import prepare
 
 __all__ = ["compile_model", "fit", "fit_alone", "prepare"]
@@ -94,11 +94,12 @@ def _train(recipe, rows, place, strategy, log):
         made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
         store = Checkpoints(made.checkpoints, log, is_chief, recipe.train.soup)
         with tracking.begun(made if is_chief else None, log) as logs:
-            _fit_all(recipe, prepared, network, made, store, logs)
+            alone = _fit_all(recipe, prepared, network, made, store, logs)
     if is_chief:
-        if strategy is not None:  # one that is read anew needs none of its devices
+        if strategy is not None:  # those that are read anew need none of its devices
             made.__dict__.pop("model", None)
-        _decide(made, prepared)
+            alone.clear()
+        _decide(recipe, made, prepared, alone)
         store.end()
     return made
 
@@ -109,8 +110,12 @@ def _made(folder, recipe, is_chief):
 
 
 def _fit_all(recipe, prepared, network, made, store, logs):
-    """Fits the model and the baselines, those that are not saved yet."""
-    is_chief = distribution.here().is_chief
+    """Fits the model and the baselines, those that are not saved yet.
+
+    Returns:
+        {input: model of it alone} of those that were fitted now.
+    """
+    is_chief, fitted = distribution.here().is_chief, {}
     if not made.model_file.is_file():
         if is_chief:
             _write_inputs(made, prepared)
@@ -132,6 +137,8 @@ def _fit_all(recipe, prepared, network, made, store, logs):
                 if is_chief:
                     _write_measured(made, f"{name} alone", measured, store.log)
                 _save(alone, file, store)
+                fitted[name] = alone
+    return fitted
 
 
 def fit_alone(recipe, prepared, name, logs=UNTOLD, store=None, measured=None):
@@ -168,17 +175,27 @@ def _save(network, file, store):
     store.clear()
 
 
-def _decide(made, prepared):
-    """Thresholds and the like, chosen on rows that are decoded already."""
-    if not any(task.judged_on for task in prepared.tasks.values()):
+def _decide(recipe, made, prepared, alone):
+    """Thresholds and the like, chosen on rows that are decoded already.
+
+    Args:
+        recipe: a `recipe.Recipe`.
+        made: its `run.Run`.
+        prepared: a `Prepared`.
+        alone: {input: its `keras.Model`} of the baselines that were fitted just now.
+    """
+    judged = {split for task in prepared.tasks.values() for split in task.judged_on}
+    if not judged:
         return  # before a model is loaded for it
-    alone = {name: made.baseline(name) for name in prepared.decoders}
-    models = {name: network for name, network in alone.items() if network}
-    splits = {
-        split: (loaded, prepared.manifest.split(split))
-        for split, loaded in prepared.rows.items()
+    models = {"fusion": made.model, **alone}
+    for name in prepared.decoders:
+        if name not in models and made.baseline_file(name).is_file():
+            models[name] = made.baseline(name)
+    models = {
+        name: asked(recipe, prepared, network, judged)
+        for name, network in models.items()
     }
-    models["fusion"] = made.model
+    splits = {split: prepared.manifest.split(split) for split in judged}
     if decisions := evaluate.decide(prepared.tasks, models, splits):
         made.write_json(made.decisions_json, decisions)
         del made.tasks  # the next to ask gets them as decided

@@ -238,6 +238,41 @@ def _words(prepared, names):
 
 def _on_features(recipe, prepared, network, title):
     """(the model to fit, {split: rows}): frozen backbones have run, once a file."""
+    frozen = _frozen(recipe, prepared, network)
+    fitted = model_to_fit(
+        recipe, prepared.tasks, *features.on_features(network, frozen)
+    )
+    keys = set(fitted.input)
+    rows = {split: each.only(keys) for split, each in prepared.rows.items()}
+    made = _featured(recipe, prepared, frozen, title, prepared.rows)
+    return fitted, {split: each | made[split] for split, each in rows.items()}
+
+
+def asked(recipe, prepared, network, splits):
+    """What a model is asked by and on: the features that it was fitted on, not files.
+
+    Args:
+        recipe: a `recipe.Recipe`.
+        prepared: a `Prepared`.
+        network: a model of `model.build`, fitted.
+        splits: names of those that are asked for.
+
+    Returns:
+        (a `keras.Model` with the same outputs, without its frozen backbones; {split:
+        `dataset.Rows`} with all that it reads).
+    """
+    frozen = _frozen(recipe, prepared, network)
+    if not frozen:
+        return network, prepared.rows
+    inputs, outputs = features.on_features(network, frozen)
+    outputs = {target: outputs[target] for target in prepared.tasks}
+    made = _featured(recipe, prepared, frozen, "decisions", splits)
+    rows = {split: prepared.rows[split] | made[split] for split in splits}
+    return keras.Model(inputs, outputs), rows
+
+
+def _frozen(recipe, prepared, network):
+    """{input: backbone} of those whose features are kept; {} where there is no room."""
     backbones = model.parts(network)[1]
     kinds = {name: recipe.data.inputs[name]["kind"] for name in backbones}
     changed = augment.touched(recipe.augment, kinds)
@@ -246,25 +281,26 @@ def _on_features(recipe, prepared, network, title):
         for name, backbone in backbones.items()
         if not backbone.trainable_weights and name not in changed
     }
-    limit, counts = recipe.data.features_mb, prepared.counts
     row = sum(
         features.row_bytes(features.feature_specs(each)) for each in frozen.values()
     )
-    if row * sum(counts.values()) > limit * 2**20:
-        frozen = {}
-    fitted = model_to_fit(
-        recipe, prepared.tasks, *features.on_features(network, frozen)
-    )
-    keys = set(fitted.input)
-    rows = {split: each.only(keys) for split, each in prepared.rows.items()}
+    rows = sum(prepared.counts.values())
+    return frozen if row * rows <= recipe.data.features_mb * 2**20 else {}
+
+
+def _featured(recipe, prepared, frozen, title, splits):
+    """{split: `dataset.Rows`} of the features alone, read or computed now."""
+    rows = {split: dataset.Rows({}, {}, {}) for split in splits}
     if not frozen:
-        return fitted, rows
+        return rows
+    limit = recipe.data.features_mb
     cache = features.Cache(features.folder() / "features.sqlite", limit)
     for name, backbone in frozen.items():
         keys = set(prepared.decoders[name].specs)
-        for split, count in counts.items():
+        for split in splits:
+            count = prepared.counts[split]
             with progress.bar(f"{title}: {name} backbone, {split}", count) as advance:
-                made = features.computed(
+                rows[split] |= features.computed(
                     backbone,
                     prepared.rows[split].only(keys),
                     count,
@@ -273,9 +309,8 @@ def _on_features(recipe, prepared, network, title):
                     memory_mb=recipe.data.cache_mb,
                     progress=advance,
                 )
-            rows[split] |= made
     cache.shrink()
-    return fitted, rows
+    return rows
 
 
 def callbacks(fitted, options, logs, is_validated):
