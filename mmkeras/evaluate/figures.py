@@ -62,18 +62,18 @@ def _of_fusion(add, target, key, split, metrics):
     }
     score = key.rpartition(".")[2]
     label = f"{split} {telling.title(score)}"
+    share = score not in telling.PLAIN
     if bars:
         bars["fusion"] = metrics[key]
-        share = score not in telling.PLAIN
         caption = "Each modality alone, and fused"
         add("baselines", target, caption, plots.baselines, bars, label, share)
     gain = telling.of_target(metrics, target).get("gain", {})
     if gain.get("left_out"):
         caption = "What is lost without a modality"
-        add("drops", target, caption, drawn.drops, gain, f"drop of {label}")
+        add("drops", target, caption, drawn.drops, gain, f"drop of {label}", share)
     if curves := telling.of_target(metrics, target).get("robustness"):
         caption = "What disturbed rows cost"
-        add("robustness", target, caption, drawn.robustness, curves, label)
+        add("robustness", target, caption, drawn.robustness, curves, label, share)
 
 
 def _read_history(path):

@@ -41,14 +41,16 @@ def reliability(path, before, after=None):
     save(figure, path)
 
 
-def drops(path, gain, label):
+def drops(path, gain, label, share=True):
     """By how much the score falls where a modality is left out or shuffled.
 
     Args:
         path: of the PNG.
         gain: as `evaluate.gains` gives; drops that are None are left away.
         label: of the axis.
+        share: whether the score is a share in [0, 1], drawn in points.
     """
+    unit = 100 if share else 1
     kinds = [kind for kind in ("left_out", "shuffled") if gain.get(kind)]
     names = list(gain[kinds[0]])
     figure = Figure(figsize=(6.4, 0.9 + 0.62 * len(names)))
@@ -60,18 +62,20 @@ def drops(path, gain, label):
                 continue
             y = at + (place - 0.5) * 0.36
             told = kind.replace("_", " ") if at == 0 else None
-            axis.barh(y, drop, 0.34, color=(BLUE, ORANGE)[place], label=told)
+            color = (BLUE, ORANGE)[place]
+            axis.barh(y, unit * drop, 0.34, color=color, label=told)
             if ends:
-                axis.plot(ends, (y, y), color="#1c2733", linewidth=1.2)
+                low, high = unit * ends[0], unit * ends[1]
+                axis.plot((low, high), (y, y), color="#1c2733", linewidth=1.2)
     axis.axvline(0, color=GREY, linewidth=0.8)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    axis.set(xlabel=label)
+    axis.set(xlabel=f"{label}, points" if share else label)
     axis.legend(frameon=False, fontsize=8)
     save(figure, path)
 
 
-def robustness(path, curves, label):
+def robustness(path, curves, label, share=True):
     """A score against the strength of what is done to the rows, an axis a disturbance.
 
     Args:
@@ -79,7 +83,9 @@ def robustness(path, curves, label):
         curves: {disturbance: {"unit", "inputs": {input: [{"strength", "score",
             "interval"}]}}}.
         label: of the score.
+        share: whether it is a share in [0, 1], drawn in per cent.
     """
+    unit = 100 if share else 1
     columns = min(len(curves), 3)
     lines = -(-len(curves) // columns)
     figure = Figure(figsize=(4.3 * columns, 3.3 * lines))
@@ -90,18 +96,19 @@ def robustness(path, curves, label):
         for number, (name, points) in enumerate(curve["inputs"].items()):
             color, places = COLORS[number % len(COLORS)], range(len(points))
             scores = [
-                math.nan if point["score"] is None else point["score"]
+                math.nan if point["score"] is None else unit * point["score"]
                 for point in points
             ]
             ends = [point["interval"] or [math.nan] * 2 for point in points]
             axis.plot(places, scores, "o-", ms=4, color=color, label=name)
-            low, high = zip(*ends, strict=True)
+            low, high = unit * np.array(ends).T
             axis.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
             axis.set_xticks(places, [point["strength"] for point in points], fontsize=8)
         axis.set_title(what, fontsize=10)
         axis.set_xlabel(curve["unit"])
         axis.legend(frameon=False, fontsize=8)
-    axes[0].set_ylabel(label)
+    for axis in axes[::columns][:lines]:
+        axis.set_ylabel(f"{label}, %" if share else label)
     save(figure, path)
 
 
