@@ -1,9 +1,13 @@
 """Shared fixtures: small sets, tiny models, one trained run for all tests."""
 
 import atexit
+import html
 import importlib.util
+import json
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -17,6 +21,35 @@ import pytest
 from mmkeras import config, digits, manifest
 
 atexit.register(shutil.rmtree, os.environ["MMKERAS_CACHE"], ignore_errors=True)
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--virtual-time-budget=15000 --dump-dom"
+).split()
+# What there is to see, in the title of the page around the report.
+ASK = """
+<script>
+const faults = []
+addEventListener("error", event => faults.push(String(event.message)), true)
+addEventListener("load", async () => {
+  const sounds = [...document.querySelectorAll("audio")]
+  await Promise.all(sounds.map(sound => new Promise(done => {
+    if (sound.readyState > 0) return done()
+    sound.onloadedmetadata = sound.onerror = done
+    sound.load()
+  })))
+  parent.document.title = JSON.stringify({
+    faults,
+    pictures: [...document.images].map(i => i.complete && i.naturalWidth > 0),
+    seconds: sounds.map(sound => sound.duration),
+    wide: document.documentElement.scrollWidth, window: innerWidth,
+    paper: getComputedStyle(document.body).backgroundColor,
+  })
+})
+</script>
+"""
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -165,3 +198,31 @@ def two_targets(digits_csv, tmp_path_factory):
     rows = manifest.read(recipe.data).head(40)
     folder = tmp_path_factory.mktemp("run") / "two_targets"
     return train.fit(recipe, rows, folder=folder, log=lambda _: None), rows
+
+
+@pytest.fixture
+def look(tmp_path):
+    """A function of (page, width in pixels, dark): what a browser shows of the page."""
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+
+    def ask(page, width, dark):
+        text = page.read_text(encoding="utf-8")
+        text = text.replace("<title>", f"{ASK}<title>", 1)
+        # Chromium makes no window as narrow as a telephone, but a frame.
+        around = tmp_path / f"frame{width}.html"
+        around.write_text(
+            f'<title></title><iframe width="{width}" height="900" style="border: 0" '
+            f'srcdoc="{html.escape(text, quote=True)}"></iframe>',
+            encoding="utf-8",
+        )
+        scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+        command = [CHROMIUM, *FLAGS, scheme, f"--user-data-dir={tmp_path / 'user'}"]
+        done = subprocess.run(
+            [*command, around.as_uri()], capture_output=True, text=True, timeout=120
+        )
+        title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
+        assert title and title.group(1), done.stderr[-2000:]
+        return json.loads(html.unescape(title.group(1)))
+
+    return ask

@@ -1,4 +1,4 @@
-"""Why a row is answered as it is: modalities, words, pixels, sounds, columns."""
+"""Why a row is answered as it is: inputs, fusion, words, pixels, sounds, columns."""
 
 import dataclasses
 import difflib
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import export
-from mmkeras.explain import pages, parts, shapley
+from mmkeras.explain import attention, pages, parts, shapley
 from mmkeras.explain.probing import Probe
 from mmkeras.explain.question import NoSuchError, Question
 from mmkeras.families import nearest
@@ -33,6 +33,8 @@ class Explanation:
         shapley: {input: what it adds}; they add up to value - base.
         present: {input: whether the row has it}.
         error: what was wrong with a file or a number; such an input is missing.
+        fusion: what the fusion reads, see `attention.of_fusion`, with "model", the name
+            of a run of an ensemble, else ""; [] where the fusion has no weights.
         parts: {input: what its modality tells}, see `parts`; of those present.
     """
 
@@ -47,20 +49,12 @@ class Explanation:
     shapley: dict
     present: dict
     error: str
+    fusion: list
     parts: dict
 
     def numbers(self):
         """What JSON takes: all but the maps, pictures and waves."""
-        plain = dataclasses.asdict(self)
-        plain["parts"] = {
-            name: {
-                key: value
-                for key, value in part.items()
-                if not isinstance(value, np.ndarray) and value is not None
-            }
-            for name, part in self.parts.items()
-        }
-        return plain
+        return _without_arrays(vars(self))
 
 
 def row(run, rows, identity, *, target=None, label=None):
@@ -135,6 +129,7 @@ def raw(run, columns, *, identity=ASKED, target=None, label=None):
         shapley=shares,
         present=present,
         error=error,
+        fusion=_fusion(run, probe),
         parts=_parts(run, probe, columns, present),
     )
 
@@ -153,8 +148,37 @@ def _near(identity, ids):
     return difflib.get_close_matches(identity, ids, n=3, cutoff=0.5) or ids[:3]
 
 
+def _without_arrays(value):
+    if isinstance(value, dict):
+        return {
+            key: _without_arrays(each)
+            for key, each in value.items()
+            if not isinstance(each, np.ndarray) and each is not None
+        }
+    return [*map(_without_arrays, value)] if isinstance(value, list) else value
+
+
+def _kinds(run):
+    """{input: modality}."""
+    return {name: choice["kind"] for name, choice in run.recipe.data.inputs.items()}
+
+
+def _fusion(run, probe):
+    names = [""]
+    if len(probe.models) > 1:
+        names = list(run.read_json(run.members_json))
+        if len(names) != len(probe.models):  # an ensemble of ensembles
+            names = [f"model {at}" for at in range(1, len(probe.models) + 1)]
+    each = [attention.of_fusion(one, run.decoders, _kinds(run)) for one in probe.models]
+    return [
+        {"model": name, **found}
+        for name, found in zip(names, each, strict=True)
+        if found
+    ]
+
+
 def _parts(run, probe, columns, present):
-    kinds = {name: choice["kind"] for name, choice in run.recipe.data.inputs.items()}
+    kinds = _kinds(run)
     return {
         name: parts.PARTS[kinds[name]](probe, decoder, columns)
         for name, decoder in run.decoders.items()

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import templates
+from mmkeras.explain import readings
 from mmkeras.plots import explained
 
 MOST_PROBABLE = 5
@@ -35,7 +36,11 @@ def write(run, explanation):
     text = templates.filled("explanation.html", values)
     page.write_text(text, encoding="utf-8")
     explained.side_by_side(
-        picture, explanation.what, explanation.shapley, explanation.parts
+        picture,
+        explanation.what,
+        explanation.shapley,
+        explanation.parts,
+        explanation.fusion,
     )
     return page, picture
 
@@ -75,6 +80,7 @@ def _values(name, told):
         ),
         "sum": f"{told.base:.4f} with every modality missing "
         f"{told.value - told.base:+.4f} = {told.value:.4f}",
+        "fusion": readings.section(told.fusion, told.parts, _figure),
         "parts": parts,
     }
 
@@ -148,23 +154,32 @@ def _image(part):
     if "left_out" in part:
         note = _left_out(part)
     else:
-        rows, columns = part["grid"]
-        how = {
-            "grad_cam": "Grad-CAM",
-            "gradient_x_tokens": "Gradient times token",
-        }[part["method"]]
-        figures += _figure(
-            explained.tinted(pixels, part["map"]), "blue speaks for the answer"
-        )
-        layer = html.escape(part["layer"])
-        note = f'<p class="note">{how} on {rows} x {columns} places of {layer}.</p>'
+        blue = "blue speaks for the answer"
+        if not part["map"].any():
+            blue = "no place speaks for the answer: all channels count against it"
+        figures += _figure(explained.tinted(pixels, part["map"]), blue)
+        note = f'<p class="note">{_looked_at(part["looked_at"])}</p>'
     tiny = " tiny" if len(pixels) < TINY else ""
     return f'<div class="pictures{tiny}">{figures}</div>{note}'
+
+
+def _looked_at(models):
+    """How a map was found, in words."""
+    names = {"grad_cam": "Grad-CAM", "gradient_x_tokens": "Gradient times token"}
+    each = [
+        f"{names[one['method']]} on {one['grid'][0]} x {one['grid'][1]} places of "
+        f"{html.escape(one['layer'])}"
+        for one in models
+    ]
+    if len(each) == 1:
+        return f"{each[0]}."
+    return f"The mean of {len(each)} maps, each scaled to 1: {', '.join(each)}."
 
 
 def _figure(pixels, caption):
     coded = tf.io.encode_png(np.round(pixels * 255).clip(0, 255).astype("uint8"))
     source = templates.embedded("image/png", coded.numpy())
+    caption = html.escape(caption)
     return (
         f'<figure><img alt="{caption}" src="{source}">'
         f"<figcaption>{caption}</figcaption></figure>\n"

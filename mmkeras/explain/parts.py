@@ -2,7 +2,9 @@
 
 Each function takes (probe, decoder) and gives a dict of numbers and arrays with the key
 "kind"; where there is no way to tell it has "left_out", the reason. `columns`, the
-row's own strings, go to those that show them.
+row's own strings, go to those that show them. Of an ensemble, integrated gradients are
+those of its mean, along the ways of all its models at once; maps are the mean of the
+models' maps.
 """
 
 import keras
@@ -11,9 +13,8 @@ import tensorflow as tf
 
 from mmkeras import layers
 from mmkeras.branches.vectors import WordVectors
-from mmkeras.explain import gradients
+from mmkeras.explain import gradients, places
 
-FRONT_ENDS = (layers.LogMel, layers.PCEN, layers.GaborFilters)
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 
@@ -29,16 +30,8 @@ def text(probe, decoder, columns):
     name = decoder.name
     sent = [columns[key][0].decode("utf-8", "replace") for key in decoder.signatures]
     known = {"kind": "text", "text": "; ".join(filter(None, sent))}
-    embedded = next(
-        (
-            made
-            for made in probe.passed(name)
-            if isinstance(made.layer, keras.layers.Embedding | WordVectors)
-            and made.output.shape[:2] == probe.given[name].shape
-        ),
-        None,
-    )
-    if embedded is None:
+    embedded = [_word_vectors(one, name) for one in probe.models]
+    if None in embedded:
         return {
             **known,
             "left_out": "the branch has no layer of word vectors that can be looked "
@@ -46,64 +39,81 @@ def text(probe, decoder, columns):
         }
     ids = probe.given[name][0].numpy()
     real = ids != (decoder.special_ids or (0,))[0]
-    end = tf.convert_to_tensor(embedded.output)
+    ends = [tf.convert_to_tensor(made.output) for made in embedded]
     # Padding stays what it is, so that it has no part in the difference.
-    start = tf.where(real[None, :, None], tf.zeros_like(end), end)
-    (found,), told = gradients.integrated(
+    starts = [tf.where(real[None, :, None], tf.zeros_like(end), end) for end in ends]
+    found, told = gradients.integrated(
         lambda way, rows: probe.value(
-            rows=rows, live=name, replaced=[(embedded, way[0])]
+            rows=rows, live=name, replaced=list(zip(embedded, way, strict=True))
         ),
-        [start],
-        [end],
+        starts,
+        ends,
     )
-    each = found.sum(axis=-1)
-    pieces = zip(_pieces(decoder, ids[real]), each[real].tolist(), strict=True)
+    each = sum(part.sum(axis=-1) for part in found)
+    pieces = zip(places.pieces(decoder, ids[real]), each[real].tolist(), strict=True)
     tokens = [{"token": piece, "attribution": number} for piece, number in pieces]
     return {**known, "tokens": tokens, **told}
 
 
-def _pieces(decoder, ids):
-    """The text of each id; "#7" where only numbers are known."""
-    if hasattr(decoder, "vocabulary"):
-        vocabulary = decoder.vocabulary
-        return [vocabulary[number] for number in ids]
-    if hasattr(decoder, "tokenizer"):
-        return [str(decoder.tokenizer.id_to_token(int(number))) for number in ids]
-    return [f"#{number}" for number in ids]
+def _word_vectors(one, name):
+    """What the layer of word vectors makes of a text, a `Made`, or None."""
+    return next(
+        (
+            made
+            for made in one.passed(name)
+            if isinstance(made.layer, keras.layers.Embedding | WordVectors)
+            and made.output.shape[:2] == one.given[name].shape
+        ),
+        None,
+    )
 
 
 def image(probe, decoder, columns):
     """Grad-CAM on the last feature map, or gradient times token on a grid of patches.
 
     Returns:
-        {"kind", "method": `grad_cam` or `gradient_x_tokens`, "layer": its name, "grid":
-        [height, width], "map": (size, size) float32 in [0, 1], 1 where it is largest,
-        "pixels": (size, size, 3) float32 in [0, 1]}.
+        {"kind", "looked_at": a list, for each model {"method": `grad_cam` or
+        `gradient_x_tokens`, "layer": its name, "grid": [height, width]}, "map": (size,
+        size) float32 in [0, 1], 1 where it is largest, "pixels": (size, size, 3)
+        float32 in [0, 1]}.
     """
     name = decoder.name
-    passed = probe.passed(name)
     pixels = probe.given[name][0].numpy()
     found = {"kind": "image", "pixels": pixels}
+    maps, looked_at = [], []
+    for one in probe.models:
+        told = _coarse(probe, one, name)
+        if told is None:
+            why = "the branch has no feature map and no square grid"
+            return {**found, "left_out": why}
+        coarse, how = told
+        fine = tf.image.resize(coarse[..., None], pixels.shape[:2])[..., 0].numpy()
+        maps.append(_scaled(fine))
+        looked_at.append(how)
+    return {**found, "looked_at": looked_at, "map": _scaled(np.mean(maps, axis=0))}
+
+
+def _scaled(values):
+    return values / max(float(values.max()), 1e-30)
+
+
+def _coarse(probe, one, name):
+    """(what each place of a grid speaks for the answer, how it was found), or None."""
+    passed = one.passed(name)
     if made := _feature_map(passed):
-        gradient = probe.gradient(name, made)
+        gradient = probe.gradient(one, name, made)
         coarse = gradients.grad_cam(made.output[0], gradient[0])
         method = "grad_cam"
     elif made := _patch_tokens(passed):
-        gradient = probe.gradient(name, made)
+        gradient = probe.gradient(one, name, made)
         each = gradients.grad_times_tokens(made.output[0], gradient[0])
         side = int(len(each) ** 0.5)
         coarse = each[len(each) - side * side :].reshape(side, side)
         method = "gradient_x_tokens"
     else:
-        return {**found, "left_out": "the branch has no feature map and no square grid"}
-    fine = tf.image.resize(coarse[..., None], pixels.shape[:2])[..., 0].numpy()
-    return {
-        **found,
-        "method": method,
-        "layer": made.layer.name,
-        "grid": list(coarse.shape),
-        "map": fine / max(float(fine.max()), 1e-30),
-    }
+        return None
+    how = {"method": method, "layer": made.layer.name, "grid": list(coarse.shape)}
+    return coarse, how
 
 
 def _feature_map(passed):
@@ -166,31 +176,48 @@ def audio(probe, decoder, columns):
     samples = int(probe.given[f"{name}_samples"][0])
     wave = probe.given[name][0].numpy()[:samples]
     found = {"kind": "audio", "wave": wave, "rate_hz": decoder.rate_hz}
-    passed = probe.passed(name)
-    # An extra's layer is known by its name: importing it would import the extra.
-    made = next(
-        (
-            made
-            for made in passed
-            if isinstance(made.layer, FRONT_ENDS)
-            or type(made.layer).__name__ == "WhisperMel"
-        ),
-        None,
-    )
+    heard = [_heard(probe, one, name, samples, decoder.rate_hz) for one in probe.models]
+    if None in heard:
+        why = "the branch has no layer of spectral features"
+        return {**found, "left_out": why}
+    first = heard[0]
+    if not all(_same_bands(first, other) for other in heard):
+        why = (
+            "the models of the ensemble hear other bands or frames; explain one of them"
+        )
+        return {**found, "left_out": why}
+    both = {
+        key: np.mean([each[key] for each in heard], axis=0)
+        for key in ("spectrogram", "saliency")
+    }
+    return {**found, **first, **both}
+
+
+def _heard(probe, one, name, samples, rate_hz):
+    """What `audio` tells of one model's spectral features, or None."""
+    made = places.front_end(one.passed(name))
     if made is None:
-        return {**found, "left_out": "the branch has no layer of spectral features"}
-    hop = getattr(made.layer, "hop_samples", decoder.rate_hz // 100)
+        return None
+    hop = places.hop_samples(made.layer, rate_hz)
     frames = min(made.output.shape[1], -(-samples // hop))
     values = np.asarray(made.output[0, :frames], "float32")
-    gradient = np.asarray(probe.gradient(name, made)[0, :frames], "float32")
+    gradient = np.asarray(probe.gradient(one, name, made)[0, :frames], "float32")
     return {
-        **found,
         "features": type(made.layer).__name__,
-        "seconds": np.arange(frames) * hop / decoder.rate_hz,
+        "seconds": np.arange(frames) * hop / rate_hz,
         "hz": _centres(made.layer, values.shape[1]),
         "spectrogram": values,
         "saliency": gradient * (values - values.mean()),
     }
+
+
+def _same_bands(one, other):
+    """Whether two models' spectrograms have the same axes."""
+    if one["features"] != other["features"]:
+        return False
+    if one["spectrogram"].shape != other["spectrogram"].shape:
+        return False
+    return one["hz"] is None or np.allclose(one["hz"], other["hz"])
 
 
 def _centres(layer, bands):
@@ -212,11 +239,7 @@ def tabular(probe, decoder, columns):
     """
     name = decoder.name
     ends = [tf.convert_to_tensor(probe.given[name])]
-    embedded = [
-        made
-        for made in probe.passed(name, f"{name}_ids")
-        if isinstance(made.layer, keras.layers.Embedding)
-    ][:1]
+    embedded = [made for one in probe.models for made in _categories(one, name)]
     ends += [tf.convert_to_tensor(made.output) for made in embedded]
 
     def value(way, rows):
@@ -224,7 +247,8 @@ def tabular(probe, decoder, columns):
         return probe.value({name: way[0]}, rows=rows, live=name, replaced=replaced)
 
     found, told = gradients.integrated(value, list(map(tf.zeros_like, ends)), ends)
-    each = [*found[0], *(found[1].sum(axis=-1) if embedded else ())]
+    words = [part.sum(axis=-1) for part in found[1:]]
+    each = [*found[0], *(sum(words) if words else ())]
     seen = probe.given[f"{name}_seen"][0].numpy()
     listed = [
         {
@@ -235,6 +259,15 @@ def tabular(probe, decoder, columns):
         for at, column in enumerate(decoder.signatures)
     ]
     return {"kind": "tabular", "columns": listed, **told}
+
+
+def _categories(one, name):
+    """What the layer of word vectors makes of a table's words: a `Made`, or nothing."""
+    return [
+        made
+        for made in one.passed(name, f"{name}_ids")
+        if isinstance(made.layer, keras.layers.Embedding)
+    ][:1]
 
 
 PARTS = {"text": text, "image": image, "audio": audio, "tabular": tabular}

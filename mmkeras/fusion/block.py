@@ -1,6 +1,27 @@
-"""The transformer block of the token-level fusions."""
+"""The transformer block of the token-level fusions, and who reads whom in it."""
+
+from typing import NamedTuple
 
 import keras
+
+
+class Reader(NamedTuple):
+    """An attention within a fusion, and whose tokens ask and are asked, in order.
+
+    Attributes:
+        attend: the `keras.layers.MultiHeadAttention`.
+        asking: inputs whose tokens are the queries; None stands for `own` vectors of
+            the fusion itself, learned queries or latents.
+        asked: inputs whose tokens are keys and values; None as above.
+        turn: which round of asking, from 0.
+        own: how many vectors None stands for.
+    """
+
+    attend: object
+    asking: tuple
+    asked: tuple
+    turn: int = 0
+    own: int = 0
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from mmkeras.families import Fraction
 from mmkeras.fusion import pooling
-from mmkeras.fusion.block import Block
+from mmkeras.fusion.block import Block, Reader
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -103,6 +103,11 @@ class Attention(keras.layers.Layer):
         masks = [corridors[name]["mask"] for name in self.projections]
         return ops.concatenate(streams, axis=1), ops.concatenate(masks, axis=1)
 
+    def readers(self):
+        """Who reads whom, a list of `block.Reader`; the layer must have been built."""
+        own = self.options["num_queries"]
+        return [Reader(self.attend, (None,), tuple(self.projections), own=own)]
+
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), **self.options}
@@ -188,6 +193,15 @@ class CrossAttention(keras.layers.Layer):
                 for name, tokens in streams.items()
             }
         return streams
+
+    def readers(self):
+        """Who reads whom, a list of `block.Reader`; the layer must have been built."""
+        return [
+            Reader(self.blocks[f"{name}_{index}"].attend, (name,), others, index)
+            for index in range(self.options["num_layers"])
+            for name in self.projections
+            for others in [_asked_by(name, self.projections)]
+        ]
 
     def get_config(self):
         """The constructor's arguments."""
@@ -298,6 +312,17 @@ class Bottleneck(keras.layers.Layer):
         count = self.options["num_latents"]
         return both[:, :-count], both[:, -count:]
 
+    def readers(self):
+        """Who reads whom, a list of `block.Reader`; the layer must have been built."""
+        own = self.options["num_latents"]
+        return [
+            Reader(
+                self.blocks[f"{name}_{index}"].attend, *[(name, None)] * 2, index, own
+            )
+            for index in range(self.options["num_layers"])
+            for name in self.projections
+        ]
+
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), **self.options}
@@ -349,9 +374,14 @@ def _blocks(options, names, policy):
     return made
 
 
+def _asked_by(name, streams):
+    """All modalities but one; itself, where it is alone."""
+    return tuple(other for other in streams if other != name) or (name,)
+
+
 def _others(name, streams, corridors):
-    """Tokens and mask of all modalities but one; its own, where it is alone."""
-    others = [other for other in streams if other != name] or [name]
+    """Tokens and mask of the modalities that one asks."""
+    others = _asked_by(name, streams)
     return (
         ops.concatenate([streams[other] for other in others], axis=1),
         ops.concatenate([corridors[other]["mask"] for other in others], axis=1),

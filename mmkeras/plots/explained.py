@@ -1,10 +1,11 @@
 """Figures of one explained answer: blue speaks for it, orange against it."""
 
+import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from mmkeras.plots import BLUE, GREY, ORANGE
+from mmkeras.plots import BLUE, GREY, ORANGE, save
 
 SIGNS = LinearSegmentedColormap.from_list("signs", [ORANGE, "#ffffff", BLUE])
 SHOWN = 12  # bars of words or columns, the largest
@@ -41,17 +42,19 @@ def sound(path, part):
     wave, rate_hz = part["wave"], part["rate_hz"]
     axis = axes[0, 0]
     axis.plot([at / rate_hz for at in range(len(wave))], wave, color=GREY, lw=0.6)
-    axis.set(ylabel="sound", ylim=(-1.05, 1.05), yticks=[-1, 0, 1])
+    peak = max(float(abs(wave).max(initial=0)), 1e-3)  # of full scale
+    axis.set(ylabel="sound", ylim=(-1.05 * peak, 1.05 * peak))
+    axis.set_yticks([-peak, 0, peak], [f"{at:.2g}" for at in (-peak, 0, peak)])
     if whole:
         _bands(axes[1, 0], part, part["spectrogram"], "magma")
         axes[1, 0].set_title(part["features"], fontsize=9, loc="left")
         _saliency(axes[2, 0], part)
     axes[-1, 0].set(xlabel="seconds", xlim=(0, max(len(wave), 1) / rate_hz))
-    _save(figure, path)
+    save(figure, path)
 
 
-def side_by_side(path, what, shares, parts):
-    """What each modality adds, and within each what speaks for the answer.
+def side_by_side(path, what, shares, parts, fusions=()):
+    """What each modality adds, what the fusion reads, and what speaks for the answer.
 
     Words are left out where the font lacks their characters; the page shows them.
 
@@ -60,18 +63,24 @@ def side_by_side(path, what, shares, parts):
         what: the number that is explained, in words.
         shares: {input: Shapley value}.
         parts: {input: as `explain.parts` gives}.
+        fusions: as "fusion" of an `explain.Explanation`.
     """
     drawn = {name: _draw_of(part) for name, part in parts.items()}
     drawn = {name: draw for name, draw in drawn.items() if draw}
-    columns = 1 + len(drawn)
+    columns = 1 + len(fusions) + len(drawn)
     figure = Figure(figsize=(3.9 * columns, 3.6))
     axes = figure.subplots(1, columns, squeeze=False)[0]
     _bars(axes[0], list(shares), list(shares.values()))
-    axes[0].set_title(_shown(what, "the modalities"), fontsize=10)
-    for axis, (name, draw) in zip(axes[1:], drawn.items(), strict=True):
+    axes[0].set_title(shown(what, "the modalities"), fontsize=10)
+    for axis, each in zip(axes[1:], fusions, strict=False):
+        _shares(axis, each["read"], each["readings"])
+        axis.set_title(shown(f"{each['model']} fusion".strip(), "fusion"), fontsize=10)
+    for axis, (name, draw) in zip(
+        axes[columns - len(drawn) :], drawn.items(), strict=True
+    ):
         draw(axis, parts[name])
-        axis.set_title(_shown(name, "input"), fontsize=10)
-    _save(figure, path)
+        axis.set_title(shown(name, "input"), fontsize=10)
+    save(figure, path)
 
 
 def has_glyphs(text):
@@ -94,9 +103,27 @@ def _draw_of(part):
     return {"image": _picture, "audio": _sound, "tabular": _columns}[part["kind"]]
 
 
-def _shown(text, instead):
+def shown(text, instead):
+    """A text as a figure takes it; `instead`, where its font lacks a character."""
     # A dollar would begin a formula.
     return text.replace("$", r"\$") if has_glyphs(text) else instead
+
+
+def _shares(axis, names, told):
+    """Who reads whom, as a table; see `explain.attention.of_fusion`."""
+    rounds = len({one["round"] for one in told}) > 1
+    cells = np.array(
+        [[one["inputs"].get(name, np.nan) for name in names] for one in told]
+    )
+    axis.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(~np.isnan(cells)):
+        share = cells[row, column]
+        color = "white" if share > 0.5 else "black"
+        text = f"{100 * share:.0f} %"
+        axis.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    axis.set_xticks(range(len(names)), [shown(name, "?") for name in names], fontsize=8)
+    who = [shown(one["who"], "?") + f", {one['round']}" * rounds for one in told]
+    axis.set_yticks(range(len(told)), who, fontsize=8)
 
 
 def _words(axis, part):
@@ -122,7 +149,7 @@ def _bars(axis, names, numbers):
     least, most = min([*numbers, 0]), max([*numbers, 0])
     room = 0.35 * ((most - least) or 1)
     axis.set_xlim(least - room * (least < 0), most + room)
-    axis.set_yticks(places, [_shown(name, "?") for name in names])
+    axis.set_yticks(places, [shown(name, "?") for name in names])
     axis.bar_label(bars, fmt="%+.2g", padding=3, fontsize=8)
     axis.axvline(0, color=GREY, linewidth=0.8)
     axis.invert_yaxis()
@@ -157,10 +184,3 @@ def _bands(axis, part, values, cmap, **limits):
     names = [f"{hz[at]:,.0f}" if hz is not None else f"{at}" for at in chosen]
     axis.set_yticks(chosen, names)
     axis.set(ylabel="Hz" if hz is not None else "band")
-
-
-def _save(figure, path):
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130, format="png")

@@ -58,8 +58,23 @@ def _text(found):
         table.append([f"{name}{missing}", f"{share:+.4f}"])
     table.append(["together", f"{found['value']:.4f}"])
     blocks = ["\n".join(head), verbs.aligned(table)]
+    blocks += map(_fusion, found["fusion"])
     blocks += filter(None, map(_largest, found["parts"].items()))
     return "\n\n".join([*blocks, f"page: {found['page']}"])
+
+
+def _fusion(one):
+    """Who reads whom, a line each."""
+    lines = [f"{one['model']} fusion ({one['kind']}), share of what is read:".lstrip()]
+    for each in one["readings"]:
+        shares = ", ".join(
+            f"{name} {100 * each['inputs'][name]:.1f} %"
+            for name in one["read"]
+            if name in each["inputs"]
+        )
+        turn = f", round {each['round']}" if each["round"] > 1 else ""
+        lines.append(verbs.wrapped(f"{each['who']}{turn}: {shares}"))
+    return "\n".join(lines)
 
 
 def _largest(pair):

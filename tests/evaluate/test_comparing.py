@@ -145,10 +145,21 @@ def test_an_ensemble_is_judged_exported_and_asked_as_a_run(mean, rows, tmp_path)
     assert mean.finished  # nothing is left to train
 
 
-def test_an_ensemble_is_not_looked_into(mean, rows, capsys):
+@pytest.mark.slow
+def test_an_ensemble_is_explained_as_a_run(mean, rows, capsys):
     row = rows.split("test").ids[0]
-    assert cli.main(["explain", str(mean.folder), "--row", row]) == 2
-    assert "explain one of its runs, which members.json" in capsys.readouterr().err
+    assert cli.main(["explain", str(mean.folder), "--row", row, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    total = sum(told["shapley"].values())
+    assert total == pytest.approx(told["value"] - told["base"], abs=1e-6)
+    columns = export.raw_columns(mean, rows.split("test"))
+    answer = export.answer(mean, {key: one[:1] for key, one in columns.items()})
+    # The calibrated probability, which is not the mean of the runs' own.
+    assert told["value"] == pytest.approx(float(answer["probability"][0]), abs=1e-6)
+    assert told["told"] == answer["label"][0].decode()
+
+
+def test_the_outline_is_that_of_one_run(mean):
     with pytest.raises(config.RecipeError, match="the mean of 2 models: look at one"):
         model.outline(mean.model)
 

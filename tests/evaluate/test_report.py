@@ -1,10 +1,7 @@
 """The report in a browser, the card as Hugging Face reads it, the cards of mistakes."""
 
 import html
-import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -12,67 +9,10 @@ import yaml
 
 from mmkeras.evaluate import cards, judging, sections
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync "
-    "--virtual-time-budget=15000 --dump-dom"
-).split()
-# What there is to see, in the title of the page around the report.
-ASK = """
-<script>
-const faults = []
-addEventListener("error", event => faults.push(String(event.message)), true)
-addEventListener("load", async () => {
-  const sounds = [...document.querySelectorAll("audio")]
-  await Promise.all(sounds.map(sound => new Promise(done => {
-    if (sound.readyState > 0) return done()
-    sound.onloadedmetadata = sound.onerror = done
-    sound.load()
-  })))
-  parent.document.title = JSON.stringify({
-    faults,
-    pictures: [...document.images].map(i => i.complete && i.naturalWidth > 0),
-    seconds: sounds.map(sound => sound.duration),
-    wide: document.documentElement.scrollWidth, window: innerWidth,
-    paper: getComputedStyle(document.body).backgroundColor,
-  })
-})
-</script>
-"""
-
-
-@pytest.fixture
-def look(trained, tmp_path):
-    """A function of (width in pixels, dark): what the page shows."""
-    if not CHROMIUM:
-        pytest.skip("chromium is not installed")
-    text = trained.report_html.read_text(encoding="utf-8")
-    text = text.replace("<title>", f"{ASK}<title>", 1)
-
-    def ask(width, dark):
-        # Chromium makes no window as narrow as a telephone, but a frame.
-        page = tmp_path / f"frame{width}.html"
-        page.write_text(
-            f'<title></title><iframe width="{width}" height="900" style="border: 0" '
-            f'srcdoc="{html.escape(text, quote=True)}"></iframe>',
-            encoding="utf-8",
-        )
-        scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-        command = [CHROMIUM, *FLAGS, scheme, f"--user-data-dir={tmp_path / 'user'}"]
-        done = subprocess.run(
-            [*command, page.as_uri()], capture_output=True, text=True, timeout=120
-        )
-        title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-        assert title and title.group(1), done.stderr[-2000:]
-        return json.loads(html.unescape(title.group(1)))
-
-    return ask
-
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
 def test_in_a_browser_all_is_seen_and_heard(look, trained, width, dark):
-    seen = look(width, dark)
+    seen = look(trained.report_html, width, dark)
     assert seen["faults"] == [] and all(seen["pictures"])
     assert len(seen["pictures"]) >= 5
     assert len(seen["seconds"]) >= 1

@@ -1,68 +1,20 @@
 """What an explanation promises: parts that add up, and nothing of what is missing."""
 
 import html
-import io
 import json
 import re
 import shutil
-import wave
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras import cli, config, explain, export, manifest, modalities, model, tasks
+from mmkeras import cli, explain, export, manifest
 from mmkeras import run as runs
 from mmkeras.explain import gradients, pages, parts, shapley
 
 LABELS = ["cat", "dog", "owl"]
-
-
-def untrained(folder, inputs, branches, *, task="classification", fusion="concat"):
-    """A run of random weights: all that an explanation asks of one."""
-    tree = {
-        "name": "random",
-        "data": {"manifest": "none.csv", "inputs": inputs, "targets": {"label": task}},
-        "branches": branches,
-        "fusion": {"kind": fusion},
-    }
-    recipe = config.parse(tree)
-    decoders = modalities.make(recipe.data.inputs, recipe.branches)
-    for name, decoder in decoders.items():
-        if recipe.data.inputs[name]["kind"] == "tabular":
-            decoder.learn([("1", "a"), ("2", "a"), ("9", "b"), ("4", "b")])
-        elif not decoder.is_file:
-            decoder.learn(["one seven", "a seven", "two"])
-    labels = {"mean": 1.0, "scale": 2.0} if task == "regression" else LABELS
-    decisions = None
-    if task == "verification":
-        enrolled = np.random.default_rng(0).normal(size=(3, 64))
-        enrolled /= np.linalg.norm(enrolled, axis=1, keepdims=True)
-        told = dict(zip(LABELS, enrolled.tolist(), strict=True))
-        decisions = {"label": {"threshold": -1.0, "enrolled": told}}
-    made = tasks.make(recipe.data.targets, {"label": labels}, decisions)
-    return SimpleNamespace(
-        recipe=recipe,
-        decoders=decoders,
-        tasks=made,
-        model=model.build(recipe, decoders, made),
-        folder=folder,
-    )
-
-
-def png(size, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 255, (size, size, 3), "uint8")
-    return tf.io.encode_png(pixels).numpy()
-
-
-def wav(seconds=0.25, rate_hz=8000):
-    times = np.arange(int(seconds * rate_hz)) / rate_hz
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((1, 2, rate_hz, 0, "NONE", ""))
-        out.writeframes((8000 * np.sin(2 * np.pi * 700 * times)).astype("<i2"))
-    return file.getvalue()
 
 
 def whole(rows):
@@ -151,11 +103,9 @@ def test_grad_cam_is_the_papers_formula():
 def test_maps_have_the_sizes_of_what_they_explain(explained):
     image, audio = explained.parts["image"], explained.parts["audio"]
     # Two blocks: 16 pixels, the last convolution sees 8, and a pooling comes after.
-    assert (image["method"], image["layer"], image["grid"]) == (
-        "grad_cam",
-        "image_conv1b",
-        [8, 8],
-    )
+    assert image["looked_at"] == [
+        {"method": "grad_cam", "layer": "image_conv1b", "grid": [8, 8]}
+    ]
     assert image["map"].shape == (16, 16) and 0 <= image["map"].min()
     assert image["map"].max() in (0, pytest.approx(1))
     frames, bands = audio["saliency"].shape
@@ -196,7 +146,7 @@ PHOTO = {"photo": {"kind": "image", "size": 16}}
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression", "verification"])
-def test_every_task(tmp_path, task):
+def test_every_task(tmp_path, task, untrained, png):
     run = untrained(tmp_path, TEXT | PHOTO, {}, task=task, fusion="late")
     if task == "verification":
         run = untrained(tmp_path, TEXT | PHOTO, {}, task=task)
@@ -216,7 +166,7 @@ def test_every_task(tmp_path, task):
 
 
 @pytest.mark.parametrize("kind", ["bag", "gru", "transformer", "chars"])
-def test_every_branch_of_words(tmp_path, kind):
+def test_every_branch_of_words(tmp_path, kind, untrained):
     run = untrained(tmp_path, TEXT, {"text": {"kind": kind}})
     part = explain.raw(run, {"text": [b"two"]}).parts["text"]
     assert [token["token"] for token in part["tokens"]] == (
@@ -227,7 +177,7 @@ def test_every_branch_of_words(tmp_path, kind):
     assert total == pytest.approx(difference, abs=max(0.01 * abs(difference), 1e-4))
 
 
-def test_a_shared_branch_is_looked_into_once_for_each_input(tmp_path):
+def test_a_shared_branch_is_looked_into_once_for_each_input(tmp_path, untrained):
     inputs = {"a": {"kind": "text", "length": 4}, "b": {"kind": "text", "length": 4}}
     branches = {"a": {"kind": "lstm"}, "b": {"same_as": "a"}}
     run = untrained(tmp_path, inputs, branches)
@@ -242,16 +192,17 @@ def test_a_shared_branch_is_looked_into_once_for_each_input(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["mobilenet", "vgg16"])
-def test_feature_maps_of_pretrained_backbones(tmp_path, kind):
+def test_feature_maps_of_pretrained_backbones(tmp_path, kind, untrained, png):
     inputs = {"photo": {"kind": "image", "size": 64}}
     run = untrained(tmp_path, inputs, {"photo": {"kind": kind, "weights": None}})
     part = explain.raw(run, {"photo_bytes": [png(64)]}).parts["photo"]
-    assert part["method"] == "grad_cam"
+    (how,) = part["looked_at"]
+    assert how["method"] == "grad_cam"
     # VGG16 ends with a pooling, in front of which the map is twice as large.
-    assert part["grid"] == ([4, 4] if kind == "vgg16" else [2, 2])
+    assert how["grid"] == ([4, 4] if kind == "vgg16" else [2, 2])
 
 
-def test_backbones_of_kerashub(tmp_path, tiny_bert, tiny_vit):
+def test_backbones_of_kerashub(tmp_path, tiny_bert, tiny_vit, untrained, png):
     branches = {
         "text": {"kind": "kerashub", "preset": tiny_bert},
         "photo": {"kind": "kerashub", "preset": tiny_vit},
@@ -262,11 +213,12 @@ def test_backbones_of_kerashub(tmp_path, tiny_bert, tiny_vit):
     assert [token["token"] for token in words["tokens"]] == ["[CLS]", "seven", "[SEP]"]
     total = sum(token["attribution"] for token in words["tokens"])
     assert total == pytest.approx(words["end"] - words["start"], abs=1e-4)
-    assert photo["method"] == "gradient_x_tokens" and photo["grid"] == [2, 2]
+    (how,) = photo["looked_at"]
+    assert how["method"] == "gradient_x_tokens" and how["grid"] == [2, 2]
 
 
 @pytest.mark.parametrize("features", ["mfcc", "pcen", "learned"])
-def test_every_front_end_is_told_in_hz(tmp_path, features):
+def test_every_front_end_is_told_in_hz(tmp_path, features, untrained, wav):
     inputs = {"sound": {"kind": "audio", "rate_hz": 8000, "clip_seconds": 0.4}}
     branches = {"sound": {"kind": "gru", "features": features, "units": 8}}
     run = untrained(tmp_path, inputs, branches)
@@ -277,7 +229,7 @@ def test_every_front_end_is_told_in_hz(tmp_path, features):
     assert part["hz"][0] > 0 and part["hz"][-1] < 4000 and np.any(part["saliency"])
 
 
-def test_columns_of_a_table(tmp_path):
+def test_columns_of_a_table(tmp_path, untrained):
     inputs = {"who": {"kind": "tabular", "numbers": ["age"], "categories": ["city"]}}
     run = untrained(tmp_path, inputs, {"who": {"units": 8}})
     part = explain.raw(run, {"age": [b"9"], "city": [b"<b>"]}).parts["who"]
@@ -289,10 +241,11 @@ def test_columns_of_a_table(tmp_path):
     assert alone["columns"][1] == {"column": "city", "cell": "", "attribution": 0.0}
 
 
-def test_a_branch_that_is_closed_says_so(tmp_path, monkeypatch):
+def test_a_branch_that_is_closed_says_so(tmp_path, monkeypatch, untrained):
     run = untrained(tmp_path, TEXT, {"text": {"kind": "bag"}})
     given, _ = explain._decoded(run, {"text": [b"one"]})
-    probe = SimpleNamespace(given=given, passed=lambda name: [])
+    closed = SimpleNamespace(given=given, passed=lambda name: [])
+    probe = SimpleNamespace(given=given, models=[closed])
     part = parts.text(probe, run.decoders["text"], {"text": [b"one"]})
     assert "closed" in part["left_out"] and "Left out: the branch" in pages._text(part)
 
@@ -310,7 +263,7 @@ def test_a_file_that_cannot_be_read_is_missing_and_told(own):
     assert html.escape(found.error) in page.read_text("utf-8")
 
 
-def test_the_page_needs_no_network_and_escapes_what_it_shows(own):
+def test_the_page_needs_no_network_and_escapes_what_it_shows(own, png, wav):
     columns = {
         "text": [b"<script>alert(1)</script> seven"],
         "image_bytes": [png(20)],
