@@ -42,6 +42,7 @@ ROOMS = [
     "evaluate",
     "explain",
     "export",
+    "answering",
     "client",
     "tune",
     "distribution",

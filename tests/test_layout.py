@@ -46,6 +46,7 @@ LEVELS = {
     "explain": 5,
     "train": 5,
     "serving": 5,
+    "answering": 5,
     "tune": 6,
     "verbs": 7,
     "cli": 8,

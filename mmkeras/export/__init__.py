@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmkeras.export import beside, proving, writing
 from mmkeras.export import signatures as _signatures
-from mmkeras.export.asking import answer, assets, newest, raw_columns
+from mmkeras.export.asking import answer, answering, assets, newest, raw_columns
 from mmkeras.export.beside import check_name
 from mmkeras.export.proving import ProofError
 from mmkeras.export.signatures import (
@@ -30,6 +30,7 @@ __all__ = [
     "TOLERANCE",
     "ProofError",
     "answer",
+    "answering",
     "answers",
     "assets",
     "check_name",

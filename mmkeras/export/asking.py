@@ -40,26 +40,41 @@ def answer(source, columns, batch_size=64):
     Returns:
         {output name: (rows, ...) array}.
     """
+    ask = answering(source)
+    count = len(next(iter(columns.values())))
+    parts = [
+        ask({key: values[at : at + batch_size] for key, values in columns.items()})
+        for at in range(0, max(1, count), batch_size)
+    ]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def answering(source):
+    """What answers raw rows, loaded once; threads may call it at the same time.
+
+    Args:
+        source: a `run.Run`, or the path of a version's folder.
+
+    Returns:
+        A function {served name: list of bytes} -> {output name: (rows, ...) array}.
+    """
     if isinstance(source, str | Path):
         for package in _read_extra(source, "packages.json"):
             importlib.import_module(package)  # brings operations of the graph
+        # Kept by the function: a signature holds no reference to its own weights.
         loaded = tf.saved_model.load(str(source))
-        serve = loaded.signatures["serving_default"]
-        call = lambda part: serve(**part)  # noqa: E731
+        call = lambda given: loaded.signatures["serving_default"](**given)  # noqa: E731
     else:
         made = signatures.serving_function(source)
         compiled = tf.function(made, signatures.signature(source))
         order = signatures.served(source)
-        call = lambda part: compiled(*(part[name] for name in order))  # noqa: E731
-    count = len(next(iter(columns.values())))
-    parts = []
-    for start in range(0, max(1, count), batch_size):
-        part = {
-            name: tf.constant(values[start : start + batch_size], tf.string)
-            for name, values in columns.items()
-        }
-        parts.append({key: value.numpy() for key, value in call(part).items()})
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        call = lambda given: compiled(*(given[name] for name in order))  # noqa: E731
+
+    def ask(columns):
+        given = {name: tf.constant(each, tf.string) for name, each in columns.items()}
+        return {key: value.numpy() for key, value in call(given).items()}
+
+    return ask
 
 
 def newest(folder):

@@ -75,6 +75,19 @@ def set_argument(parser):
     )
 
 
+def server_arguments(parser):
+    """The options of those who may ask a server."""
+    parser.add_argument("--model", metavar="NAME", help="where the URL has none")
+    parser.add_argument(
+        "--export",
+        metavar="DIR",
+        help="what the server serves, for the names of classes: it knows them not",
+    )
+    parser.add_argument(
+        "--timeout-seconds", type=float, default=10.0, help="10 where left out"
+    )
+
+
 def scores_text(run, rows, metrics):
     """The scores of each split for people, and the verdict on fusion."""
     from mmkeras import evaluate

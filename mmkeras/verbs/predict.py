@@ -1,12 +1,14 @@
-"""Answers raw rows with a run or an exported model.
+"""Answers raw rows with a run, an exported folder, or a server.
 
-One row: an option for each input, as `--text "seven" --image 7.png --audio 7.wav`, and
-for each column of a table, as `--age 31`; those left out are missing. Many: `--manifest
-rows.csv`; the answers are CSV.
+Who is asked: a run's folder, an exported one, or a URL, http://host:port/v1/models/NAME
+or grpc://... One row: an option for each input, as `--text "seven" --image 7.png
+--audio 7.wav`, and for each column of a table, as `--age 31`; those left out are
+missing. Many: `--manifest rows.csv` (or Parquet); the answers go to stdout as CSV, or
+with `--out` to a file, whose parts are kept meanwhile: the same command goes on where
+it was stopped.
 """
 
-import csv
-import io
+import time
 from pathlib import Path
 
 from mmkeras import families, verbs
@@ -14,50 +16,164 @@ from mmkeras import families, verbs
 
 def arguments(parser):
     """Adds the options."""
-    parser.add_argument("source", metavar="RUN|DIR")
-    parser.add_argument("--manifest", help="CSV of rows, with the inputs as columns")
+    parser.add_argument("source", metavar="RUN|DIR|URL")
+    parser.add_argument("--manifest", help="CSV or Parquet, with inputs as columns")
+    parser.add_argument("--out", metavar="FILE", help="answers as .csv or .parquet")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="answers the I-th of N equal shares of the rows, as 2/8, into FILE-I-of-N",
+    )
+    parser.add_argument(
+        "--rejected",
+        metavar="FILE",
+        help="CSV of rows that cannot be asked; the others are. Without it none is",
+    )
+    verbs.server_arguments(parser)
 
 
 def run(options, extra):
-    """Asks the model."""
-    verbs.quiet()
-    from mmkeras import export
-
-    source, labels, inputs = _open(options.source)
+    """Asks."""
+    shard = _shard(options)
     if options.manifest:
         verbs.no_more(extra)
-        ids, columns = _manifest_columns(options.manifest, source, inputs)
-    else:
-        ids, columns = [""], one_row(extra, inputs)
-    answers = export.answer(source, columns)
-    rows = [told(answers, at, ids[at], labels, inputs) for at in range(len(ids))]
-    if options.manifest:
-        return verbs.Answer(rows, _csv(rows))
-    return verbs.Answer(rows[0], shown(rows[0]))
+    if options.out:
+        _check_out(options.out, shard)
+    source = open_source(options, options.source)
+    if not options.manifest:
+        from mmkeras import answering
+
+        answers = source.answer(one_row(extra, source.inputs))
+        row = answering.told(answers, 0, "", source)
+        return verbs.Answer(row, answering.shown(row))
+    rows = _rows(options, source)
+    if options.out:
+        with verbs.terminated():
+            return _written(options, source, rows, shard)
+    return _listed(source, rows)
 
 
-def _open(source):
-    """(what `export.answer` takes, {target: labels}, {input: served names})."""
-    from mmkeras import export, run
+def open_source(options, place):
+    """Who is asked, a source of `answering`.
 
-    folder = export.newest(source)
-    if folder:
-        return folder, *export.assets(folder)
-    trained = run.open_folder(source)
-    return trained, trained.labels, export.inputs(trained)
+    Args:
+        options: with those of `verbs.server_arguments`.
+        place: a folder or a URL.
+    """
+    # REST alone needs no TensorFlow; the messages of gRPC import it.
+    if not place.startswith("http") or options.export:
+        verbs.quiet()
+    from mmkeras import answering
+
+    try:
+        return answering.source(
+            place,
+            model=options.model,
+            exported=options.export,
+            timeout_seconds=options.timeout_seconds,
+        )
+    except ValueError as error:
+        if answering.is_url(place):
+            raise verbs.UsageError(str(error)) from error
+        raise
 
 
-def _is_file(name, served):
-    return served == [f"{name}_bytes"]
+def _shard(options):
+    """(which, of how many), of options that fit each other."""
+    for name in ("out", "shard", "rejected"):
+        if getattr(options, name) and not options.manifest:
+            raise verbs.UsageError(f"--{name} is for many rows: give --manifest too")
+    if options.shard and not options.out:
+        raise verbs.UsageError("--shard is for a file of answers: give --out too")
+    if not options.shard:
+        return 1, 1
+    own, _, count = options.shard.partition("/")
+    if not (own.isdigit() and count.isdigit() and 1 <= int(own) <= int(count)):
+        raise verbs.UsageError(
+            f"--shard takes I/N with I from 1 to N, as 2/8. Got {options.shard}"
+        )
+    return int(own), int(count)
+
+
+def _check_out(out, shard):
+    """Refuses a name before anything is loaded."""
+    from mmkeras import answering
+
+    try:
+        answering.shard_path(out, shard)
+    except answering.AnswersError as error:
+        raise verbs.UsageError(str(error)) from error
+
+
+def _rows(options, source):
+    """The rows of the manifest that can be asked."""
+    from mmkeras import answering, manifest
+
+    rows = answering.questions(source, options.manifest)
+    if options.rejected:
+        rows.write_rejected(options.rejected)
+        verbs.log(f"predict: {len(rows.rejected)} rows refused: {options.rejected}")
+    elif rows.rejected:
+        listed = "\n".join(f"  {row}" for row in rows.rejected[:10])
+        raise manifest.ManifestError(
+            f"{len(rows.rejected)} of {rows.rows_read} rows cannot be asked:\n{listed}"
+            "\nMend them, or let --rejected FILE have them and ask the others"
+        )
+    if not len(rows):
+        raise manifest.ManifestError(f"no row of {options.manifest} can be asked")
+    return rows
+
+
+def _written(options, source, rows, shard):
+    """Answers into a file."""
+    from mmkeras import answering, progress
+
+    source.ready()
+    began = time.perf_counter()
+    with progress.bar("predict", len(rows)) as advance:
+        try:
+            found = answering.write(
+                source, rows, options.out, shard=shard, log=verbs.log, advance=advance
+            )
+        except answering.AnswersError as error:
+            raise verbs.UsageError(str(error)) from error
+    seconds = time.perf_counter() - began
+    found["seconds"] = round(seconds, 3)
+    text = f"{found['path']}\n{found['rows']} rows"
+    if found["answered"]:
+        rate = found["answered"] / seconds
+        text += f", {found['answered']} of them answered in {seconds:.1f} s"
+        text += f" ({rate:,.0f} a second)"
+    if found["errors"]:
+        text += f"\n{found['errors']} have an `error`: a file or number of theirs"
+    return verbs.Answer(found, text)
+
+
+def _listed(source, rows):
+    """Answers on stdout."""
+    import pandas as pd
+
+    from mmkeras import answering
+
+    told, tables, done = [], [], 0
+    for answers in answering.answered(source, rows):
+        count = len(next(iter(answers.values())))
+        ids = rows.ids[done : done + count]
+        told += [answering.told(answers, at, ids[at], source) for at in range(count)]
+        tables.append(answering.table(answers, ids, source))
+        done += count
+    text = pd.concat(tables).to_csv(index=False, lineterminator="\n")
+    return verbs.Answer(told, text.rstrip("\n"))
 
 
 def one_row(extra, inputs):
     """{served name: [bytes]} from `--column value` pairs."""
     known, files = {}, set()
     for name, served in inputs.items():
-        if _is_file(name, served):
+        is_file = served == [f"{name}_bytes"]
+        if is_file:
             files.add(f"--{name}")
-        columns = [name] if _is_file(name, served) else served
+        columns = [name] if is_file else served
         known |= dict(zip((f"--{each}" for each in columns), served, strict=True))
     given, left = {}, list(extra)
     while left:
@@ -91,109 +207,3 @@ def _content(value, file_of=""):
     if not Path(value).is_file():
         raise FileNotFoundError(f"no file {value} for {file_of}")
     return Path(value).read_bytes()
-
-
-def _manifest_columns(path, source, inputs):
-    from mmkeras import manifest
-    from mmkeras.recipe import Data
-
-    if isinstance(source, Path):
-        # What each input is does not matter here, but whether its cells name files.
-        read = {
-            name: {"kind": "image"}
-            if _is_file(name, served)
-            else {"kind": "text", "columns": served}
-            for name, served in inputs.items()
-        }
-        data = Data(manifest=path, inputs=read, targets={})
-    else:
-        data = source.recipe.data.model_copy(update={"manifest": path})
-    rows = manifest.read(data, targets_required=False)
-    if rows.rejected:
-        listed = "\n".join(f"  {row}" for row in rows.rejected[:10])
-        raise manifest.ManifestError(
-            f"{len(rows.rejected)} of {rows.rows_read} rows cannot be asked:\n{listed}"
-        )
-    columns = {}
-    for name, served in inputs.items():
-        if _is_file(name, served):
-            paths = rows.cells(name)
-            columns[served[0]] = [_content(path, f"--{name}") for path in paths]
-        else:
-            columns |= {key: list(map(_content, rows.frame[key])) for key in served}
-    return rows.ids, columns
-
-
-def told(answers, at, identity, labels, inputs):
-    """One row's answer: probabilities by label, presence by input."""
-    row = {"id": identity} if identity else {}
-    for key in sorted(answers, key=_rank):
-        value = answers[key][at]
-        if key.endswith("probabilities"):
-            target = key.removesuffix("probabilities").rstrip("_")
-            names = labels[target] if target else next(iter(labels.values()))
-            row[key] = dict(zip(names, value.tolist(), strict=True))
-        elif key == "present":
-            row[key] = dict(zip(inputs, value.tolist(), strict=True))
-        else:
-            row[key] = value.decode() if isinstance(value, bytes) else value.tolist()
-    return row
-
-
-# What is told of a target, in this order, and thereafter of the row.
-OF_TARGET = ("label", "labels", "value", "probability", "abstained", "similarity")
-OF_TARGET += ("probabilities", "embedding")
-OF_ROW = ("present", "error")
-
-
-def _rank(key):
-    """The label first, what went wrong last."""
-    target, _, end = key.rpartition("_")
-    ends = OF_TARGET + OF_ROW
-    return (end in OF_ROW, target, ends.index(end) if end in ends else len(ends))
-
-
-def _is_long(key):
-    """Whether an answer is one number of many: no cell of a table."""
-    return key.rpartition("_")[2] in ("probabilities", "embedding")
-
-
-def _missing(row):
-    return " ".join(name for name, present in row["present"].items() if not present)
-
-
-def shown(row):
-    """The answer of `told` for people, a line a key."""
-    lines = []
-    for key, value in row.items():
-        if key.endswith("probabilities"):
-            ranked = sorted(value.items(), key=lambda pair: -pair[1])[:5]
-            value = ", ".join(f"{label} {share:.4f}" for label, share in ranked)
-        elif key == "present":
-            key, value = "missing", _missing(row)
-        elif key.endswith("embedding"):
-            value = f"{len(value)} numbers, see --json"
-        elif isinstance(value, float):
-            value = f"{value:.4f}"
-        if value != "":
-            lines.append([key, value])
-    width = max(len(key) for key, _ in lines)
-    return "\n".join(f"{key:{width}}  {value}" for key, value in lines)
-
-
-def _csv(rows):
-    plain = []
-    for row in rows:
-        cells = {**row, "present": _missing(row)}
-        plain.append(
-            {
-                "missing" if key == "present" else key: cell
-                for key, cell in cells.items()
-                if not _is_long(key)
-            }
-        )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, plain[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain)
-    return text.getvalue().rstrip("\n")

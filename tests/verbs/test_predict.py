@@ -3,6 +3,8 @@ import functools
 import io
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mmkeras import cli
@@ -126,3 +128,111 @@ def test_rows_that_cannot_be_asked_are_named(ask, exported, rows):
     code, out, err = ask(exported[0], "--manifest", path)
     assert (code, out) == (cli.REFUSED, "")
     assert "1 of 2 rows cannot be asked:\n  line 3, row `3`, `image`: the file" in err
+
+
+@pytest.fixture(scope="module")
+def server(exported):
+    """The exported model behind the development server, as `pets`."""
+    pytest.importorskip("uvicorn")
+    from mmkeras.serving import models, server
+
+    versions = models.Versions(exported[0].parent, name="pets", log=lambda _: None)
+    with server.Server(versions, port=0, grpc_port=0) as running:
+        yield running
+
+
+def test_a_run_an_export_and_a_server_write_the_same_file(
+    ask, trained, exported, server, asked_csv, tmp_path
+):
+    path, ids = asked_csv
+    asked = (
+        [trained.folder],
+        [exported[0].parent],
+        [f"{server.url}/v1/models/pets", "--export", exported[0]],
+        [f"{server.grpc_url}/v1/models/pets", "--export", exported[0].parent],
+    )
+    tables = []
+    for at, source in enumerate(asked):
+        out = tmp_path / f"{at}.parquet"
+        code, said, _ = ask(*source, "--manifest", path, "--out", out, "--json")
+        assert code == 0
+        found = json.loads(said)
+        assert (found["path"], found["rows"], found["answered"]) == (str(out), 4, 4)
+        tables.append(pd.read_parquet(out))
+    names = ["id", "label", "probability", "probabilities", "missing", "error"]
+    for table in tables:
+        assert list(table) == names and table["id"].tolist() == ids
+        assert table[["label", "missing"]].equals(tables[0][["label", "missing"]])
+        shares = np.stack(table["probabilities"])
+        np.testing.assert_allclose(
+            shares, np.stack(tables[0]["probabilities"]), 0, 1e-5
+        )
+        np.testing.assert_allclose(shares.max(axis=1), table["probability"], 1e-6)
+
+
+def test_one_row_is_asked_of_a_server_too(ask, exported, server, options):
+    url = f"{server.url}/v1/models/pets"
+    _, by_server, _ = ask(url, "--export", exported[0], *options, "--json")
+    _, by_export, _ = ask(exported[0], *options, "--json")
+    one, other = json.loads(by_server), json.loads(by_export)
+    assert one.pop("probabilities") == pytest.approx(
+        other.pop("probabilities"), abs=1e-6
+    )
+    assert one.pop("probability") == pytest.approx(other.pop("probability"), abs=1e-6)
+    assert one == other
+
+
+def test_rows_that_cannot_be_asked_can_stand_aside(ask, exported, rows, tmp_path):
+    path = rows.path.parent / "bad.csv"
+    path.write_text("text,image,audio\nseven,,\neight,nope.png,\nnine,,\n")
+    aside, out = tmp_path / "rejected.csv", tmp_path / "answers.csv"
+    asked = ["--manifest", path, "--rejected", aside, "--out", out, "--shard", "2/2"]
+    code, said, err = ask(exported[0], *asked)
+    assert code == 0 and f"1 rows refused: {aside}" in err
+    own = tmp_path / "answers-2-of-2.csv"
+    assert said.startswith(f"{own}\n1 rows, 1 of them answered in ")
+    assert [row["id"] for row in csv.DictReader(own.open())] == ["4"]
+    (refused,) = csv.DictReader(aside.open())
+    assert (refused["line"], refused["column"]) == ("3", "image")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--out", "a.csv"], "--out is for many rows: give --manifest too"),
+        (["--shard", "1/2"], "--shard is for many rows: give --manifest too"),
+        (["--rejected", "r.csv"], "--rejected is for many rows"),
+        (["--manifest", "a.csv", "--shard", "1/2"], "give --out too"),
+        *(
+            (
+                ["--manifest", "a.csv", "--out", "b.csv", "--shard", shard],
+                f"--shard takes I/N with I from 1 to N, as 2/8. Got {shard}",
+            )
+            for shard in ("0/2", "3/2", "2", "a/b")
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_told_before_anything_is_loaded(
+    ask, tmp_path, arguments, expected
+):
+    code, out, err = ask(tmp_path / "nothing", *arguments)
+    assert (code, out) == (cli.USAGE, "") and expected in err
+
+
+def test_an_ending_that_is_no_format_is_told(ask, tmp_path):
+    code, _, err = ask(tmp_path, "--manifest", "a.csv", "--out", "a.xlsx")
+    assert code == cli.USAGE
+    assert "--out a.xlsx: expected a name that ends in .csv or .parquet" in err
+
+
+def test_a_compressed_sound_is_unpacked_on_its_way(ask, exported, row, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    samples, rate_hz = soundfile.read(row["audio"], dtype="int16")
+    soundfile.write(tmp_path / "a.flac", samples, rate_hz)
+    (tmp_path / "a.csv").write_text("text,image,audio\n,,a.flac\n")
+    code, out, _ = ask(exported[0], "--manifest", tmp_path / "a.csv", "--json")
+    (told,) = json.loads(out)
+    _, plain, _ = ask(exported[0], "--audio", row["audio"], "--json")
+    assert code == 0 and told["error"] == ""
+    assert told["present"]["audio"]
+    assert told["probabilities"] == json.loads(plain)["probabilities"]
