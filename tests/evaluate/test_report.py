@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from mmkeras.evaluate import cards, judging, sections
+from mmkeras import templates
+from mmkeras.evaluate import cards, judging
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
@@ -54,7 +55,7 @@ def test_a_long_sound_is_cut_and_says_so():
 
 
 def test_what_cells_hold_is_escaped():
-    assert "<b>" not in sections.table([["<b>", "&"], ["<b>", "<b>"]])
+    assert "<b>" not in templates.table([["<b>", "&"], ["<b>", "<b>"]])
 
 
 def test_the_card_is_read_by_machines(trained):
