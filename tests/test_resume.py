@@ -1,7 +1,9 @@
 """A run that is stopped anywhere and goes on gives the bits of one that was not."""
 
+import contextlib
 import errno
 import fcntl
+import json
 import os
 import random
 import re
@@ -493,39 +495,93 @@ def test_batches_begin_in_mid_epoch_and_decode_nothing_before(monkeypatch):
     assert found == expected[2:] and [len(part) for part in found] == [2, 4, 4, 2]
 
 
-def in_process(*arguments, **options):
-    command = [sys.executable, "-m", "mmkeras.cli", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+# Imports take longer than what is tested; TensorFlow's threads begin with its first
+# operation, so a process that has only imported it can be forked.
+FORKS = """
+import json, os, sys
+from mmkeras import cli, evaluate, train
+from mmkeras.verbs import train
+for line in sys.stdin:
+    said, *words = json.loads(line)
+    child = os.fork()
+    if not child:
+        for stream in (1, 2):
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        os._exit(cli.main(words))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
-def kill_somewhere(process, folder, chance):
+class Forks:
+    """Runs of `mmkeras train`, one at a time, each a process of its own.
+
+    Args:
+        folder: where each writes what it says.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.begun = folder, 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", FORKS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def begin(self, *words):
+        """Starts one; gives its process id."""
+        self.begun += 1
+        words = [str(self._said), "train", *map(str, words)]
+        print(json.dumps(words), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    @property
+    def _said(self):
+        return self.folder / f"said{self.begun}"
+
+    @property
+    def said(self):
+        """What the last one said so far."""
+        return self._said.read_text() if self._said.exists() else ""
+
+    def end(self):
+        """Its exit code, -9 where it was killed."""
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture
+def forks(tmp_path):
+    made = Forks(tmp_path)
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
+def kill_somewhere(forks, child, folder, chance):
     """Kills a training process at a random moment; says whether it was alive.
 
     Some at its start, some while a file is half written where one can be met.
     """
     kind = chance.choice(["start", "writing", "any", "any"])
-    if kind != "start" and not wait_for_steps(process):
-        assert process.wait() == 0
-        return False
-    until = time.monotonic() + chance.uniform(0, 8 if kind == "start" else 3)
-    writing = kind == "writing"
-    while time.monotonic() < until and process.poll() is None:
-        if writing and any((folder / "checkpoints").glob(f"{run.PARTIAL}*")):
+    alive = os.path.exists
+    while kind != "start" and alive(f"/proc/{child}") and " epoch " not in forks.said:
+        time.sleep(0.01)
+    until = time.monotonic() + chance.uniform(0, 3)
+    while time.monotonic() < until and alive(f"/proc/{child}"):
+        half = (folder / "checkpoints").glob(f"{run.PARTIAL}*")
+        if kind == "writing" and any(half):
             break
         time.sleep(0.0005)
-    process.kill()
-    told = process.communicate()[1]
-    assert process.returncode in (0, -signal.SIGKILL), told
-    return process.returncode != 0
-
-
-def wait_for_steps(process):
-    """Reads what it says until an epoch is done; False where it ended before."""
-    return any(" epoch " in line for line in process.stderr)
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        os.kill(child, signal.SIGKILL)
+    code = forks.end()
+    assert code in (0, -signal.SIGKILL), forks.said
+    return code != 0
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_the_weights_of_a_run_that_was_not_killed(tmp_path):
+def test_twenty_kills_leave_the_weights_of_a_run_that_was_not_killed(tmp_path, forks):
     path = write_recipe(
         tmp_path,
         *TWO,
@@ -534,19 +590,19 @@ def test_twenty_kills_leave_the_weights_of_a_run_that_was_not_killed(tmp_path):
         "train.patience=0",
     )
     whole = tmp_path / "whole"
-    assert in_process(path, "--run", whole).communicate() and whole.is_dir()
+    forks.begin(path, "--run", whole)
+    assert forks.end() == 0, forks.said
     reference, chance = left(whole), random.Random(0)
     kills, number = 0, 0
     while kills < 20:
         number += 1
         folder = tmp_path / f"run{number}"
         while True:
-            process = in_process(path, "--run", folder, "--resume")
+            child = forks.begin(path, "--run", folder, "--resume")
             if kills >= 20:
-                told = process.communicate()[1]
-                assert process.returncode == 0, told
+                assert forks.end() == 0, forks.said
                 break
-            if not kill_somewhere(process, folder, chance):
+            if not kill_somewhere(forks, child, folder, chance):
                 break
             kills += 1
         require_same(folder, reference)
