@@ -108,10 +108,31 @@ def test_a_manifest_without_the_split_is_told(plan, monkeypatch, tmp_path):
         tune.search(plan, tmp_path, log=lambda line: None)
 
 
+@pytest.fixture
+def words(tmp_path):
+    """A recipe on 60 texts: what is searched is a search, not a model."""
+    lines = ["text,label,split"]
+    for number in range(60):
+        split = ("train", "train", "valid", "test")[number // 2 % 4]
+        lines.append(f"{'apple bear'.split()[number % 2]},{number % 2},{split}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
+    tree = {
+        "name": "words",
+        "data": {
+            "manifest": str(tmp_path / "rows.csv"),
+            "inputs": {"text": {"kind": "text", "length": 4}},
+            "targets": {"label": "classification"},
+        },
+        "branches": {"text": {"kind": "bag", "units": 4}},
+        "train": {"epochs": 2},
+    }
+    (tmp_path / "words.yaml").write_text(config.dump(config.parse(tree)))
+    return tmp_path / "words.yaml"
+
+
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_where_it_was(digits_csv, tmp_path):
-    command = [sys.executable, "-m", "mmkeras.cli", "tune", str(DIGITS), "--no-best"]
-    command += ["--set", f"data.manifest={digits_csv}", "--set", "train.epochs=2"]
+def test_a_search_that_was_stopped_goes_on_where_it_was(words, tmp_path):
+    command = [sys.executable, "-m", "mmkeras.cli", "tune", str(words), "--no-best"]
     command += ["--over", "fusion.units=[8, 16]", "--json", "--folder"]
 
     def trials(folder):
@@ -122,8 +143,10 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(digits_csv, tmp_path):
         [*command, str(stopped)], stdout=subprocess.DEVNULL
     ) as process:
         while not trials(stopped) and process.poll() is None:
-            time.sleep(0.2)
-        time.sleep(8)  # somewhere in the second
+            time.sleep(0.05)
+        # In the second: as soon as its run has begun.
+        while len([*stopped.glob("trials/*/run")]) < 2 and process.poll() is None:
+            time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait() in (143, 0)
     first = trials(stopped)[0]
