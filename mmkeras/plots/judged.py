@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 from matplotlib import image
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mmkeras.plots import BLUE, GREY, ORANGE, save
@@ -31,9 +32,11 @@ def reliability(path, before, after=None):
         axis.plot((0, 1), (0, 1), color=GREY, linewidth=1)
         told, right = ([one[key] for one in bins] for key in ("confidence", "right"))
         color = BLUE if when == "after" else ORANGE
-        axis.plot(told, right, color=color, linewidth=1.5)
-        sizes = [12 + 300 * one["rows"] / rows for one in bins]
-        axis.scatter(told, right, s=sizes, color=color, alpha=0.6, linewidths=0)
+        # Faint: between bins of a row or two it swings from one end to the other.
+        axis.plot(told, right, color=color, linewidth=1, alpha=0.25)
+        sizes = [8 + 300 * one["rows"] / rows for one in bins]
+        inside = (*to_rgb(color), 0.5)
+        axis.scatter(told, right, s=sizes, facecolors=[inside], edgecolors=color)
         axis.set(xlabel="probability told", xlim=(-0.03, 1.06), ylim=(-0.03, 1.06))
         axis.set_title(f"{when} calibration" if after else "as told", fontsize=10)
         axis.set_aspect("equal")
