@@ -47,6 +47,7 @@ LEVELS = {
     "train": 5,
     "serving": 5,
     "answering": 5,
+    "formats": 5,
     "tune": 6,
     "verbs": 7,
     "cli": 8,
@@ -62,6 +63,7 @@ MAY_IMPORT_TENSORFLOW = {
     "export",
     "proof",
     "serving",
+    "formats",
     "explain",
     "doctor/opening.py",  # `check` of texts alone answers without
     "branches/hub.py",  # a SavedModel of TF Hub as a layer

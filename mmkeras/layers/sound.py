@@ -86,21 +86,38 @@ class LogMel(keras.layers.Layer):
         phase = 2 * np.pi * np.arange(window_samples) / window_samples
         self._window[before : before + window_samples] = 0.5 - 0.5 * np.cos(phase)
         self._filters = mel_filters(rate_hz, self.fft_samples, num_mels)
+        # For converters that know no Fourier transform: products of matrices instead.
+        self.by_products = False
 
     def power(self, waves):
         """Power by band, before the logarithm, (batch, frames, mels)."""
         half = self.fft_samples // 2
         padded = ops.pad(ops.cast(waves, "float32"), [[0, 0], [half, half]])
-        real, imaginary = ops.stft(
-            padded,
-            sequence_length=self.fft_samples,
-            sequence_stride=self.hop_samples,
-            fft_length=self.fft_samples,
-            window=self._window,
-            center=False,
-        )  # (batch, frames, bins)
+        if self.by_products:
+            real, imaginary = self._transformed(padded)
+        else:
+            real, imaginary = ops.stft(
+                padded,
+                sequence_length=self.fft_samples,
+                sequence_stride=self.hop_samples,
+                fft_length=self.fft_samples,
+                window=self._window,
+                center=False,
+            )  # (batch, frames, bins)
         power = ops.square(real) + ops.square(imaginary)
         return ops.matmul(power, self._filters)  # (batch, frames, mels)
+
+    def _transformed(self, padded):
+        """`ops.stft` as gather and products: (real, imaginary), up to rounding."""
+        places, bins = np.arange(self.fft_samples), np.arange(self.fft_samples // 2 + 1)
+        frames = 1 + (padded.shape[1] - self.fft_samples) // self.hop_samples
+        taken = np.arange(frames)[:, None] * self.hop_samples + places  # samples
+        windows = ops.take(padded, taken.ravel().astype("int32"), axis=1)
+        windows = ops.reshape(windows, (-1, frames, self.fft_samples)) * self._window
+        # The product of place and bin modulo the length: exact, however large it is.
+        turns = places[:, None] * bins % self.fft_samples / self.fft_samples
+        waves = np.cos(2 * np.pi * turns), -np.sin(2 * np.pi * turns)
+        return tuple(ops.matmul(windows, each.astype("float32")) for each in waves)
 
     def call(self, waves):
         """Computes the spectrogram."""

@@ -4,6 +4,10 @@ A fresh process that has only TensorFlow loads it, answers the run's test rows a
 give what the trained model gives; else nothing is written and the exit code is 4.
 Beside it DIR holds what a server is started with: compose.yaml, models.config,
 batching.config, monitoring.config, and request.json to ask it.
+
+--format names others: keras, onnx, litert and openvino are written to DIR/formats/,
+each loaded, asked test rows and compared with the trained model, or refused (exit code
+4). They take what the decoders give: formats.json there tells inputs and figures.
 """
 
 from mmkeras import verbs
@@ -16,11 +20,19 @@ def arguments(parser):
     parser.add_argument(
         "--name", help="of the model at the server; default: the recipe's name"
     )
+    parser.add_argument(
+        "--format",
+        default="savedmodel",
+        metavar="A,B",
+        help="of savedmodel, keras, onnx, litert, openvino; savedmodel where left out",
+    )
 
 
 def run(options, extra):
     """Exports and proves."""
     verbs.no_more(extra)
+    names = list(dict.fromkeys(options.format.split(",")))
+    others = [name for name in names if name != "savedmodel"]
     verbs.quiet()
     from mmkeras import export, run
 
@@ -29,16 +41,47 @@ def run(options, extra):
             export.check_name(options.name)
         except ValueError as error:
             raise verbs.UsageError(f"--name: {error}") from error
+    if others:
+        _check(others)
     trained = run.open_folder(options.run_folder)
     try:
-        rows = run.read_rows(trained).split("test")
+        rows = run.read_rows(trained)
     except FileNotFoundError as error:
+        if others:
+            raise
         verbs.log(f"warning: {error}; the answers are not compared with training")
         rows = None
     folder = options.folder or trained.export
-    path, found = export.saved_model(
-        trained, folder, rows, name=options.name, log=verbs.log
-    )
+    content, texts, code = {}, [], 0
+    if "savedmodel" in names:
+        found, text = _saved_model(trained, folder, rows, options.name)
+        content |= found
+        texts.append(text)
+    if others:
+        from mmkeras import formats
+
+        found = formats.write(trained, folder, others, rows, log=verbs.log)
+        content["formats"] = found
+        texts.append(_formats_text(folder, found))
+        code = 4 if found["refused"] else 0
+    return verbs.Answer(content, "\n\n".join(texts), code)
+
+
+def _check(names):
+    from mmkeras import formats
+
+    try:
+        formats.check(names)
+    except formats.FormatError as error:
+        raise verbs.UsageError(f"--format: {error}") from error
+
+
+def _saved_model(trained, folder, rows, name):
+    """(what was found, text) of the SavedModel."""
+    from mmkeras import export
+
+    test = rows.split("test") if rows is not None else None
+    path, found = export.saved_model(trained, folder, test, name=name, log=verbs.log)
     text = f"{path}\n"
     if found["rows"]:
         text += (
@@ -48,4 +91,24 @@ def run(options, extra):
     else:
         text += "its answers were not compared: there is no test row that can be read"
     text += f"\nserve it: docker compose -f {path.parent / 'compose.yaml'} up"
-    return verbs.Answer({"path": str(path), **found}, text)
+    return {"path": str(path), **found}, text
+
+
+def _formats_text(folder, found):
+    """A table of the files, and why others are not there."""
+    lines = [["format", "file", "MB", "ms a row", "most apart", "same class"]]
+    for each in found["files"]:
+        ms, same = each["latency_ms"], each["agreement"]
+        lines.append(
+            [
+                each["what"],
+                each["file"],
+                f"{each['bytes'] / 2**20:.2f}",
+                "" if ms is None else f"{ms:.2f}",
+                f"{each['max_difference']:.1e}",
+                "" if same is None else f"{same:.1%}",
+            ]
+        )
+    blocks = [f"{folder}/formats"] + ([verbs.aligned(lines)] if lines[1:] else [])
+    blocks += [f"refused: {what}: {why}" for what, why in found["refused"].items()]
+    return "\n".join(blocks)
