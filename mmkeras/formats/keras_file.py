@@ -1,4 +1,4 @@
-"""The plain `.keras` file, which Keras reads in safe mode beside `import mmkeras`."""
+"""The plain `.keras` file, which `mmkeras.load_model` reads in safe mode."""
 
 import shutil
 import subprocess
@@ -9,14 +9,13 @@ import numpy as np
 PACKAGES, EXTRA = (), ""
 FILES = {"keras": "model.keras"}
 
-# Beside Keras nothing but `import mmkeras`, as somebody else's program has it.
+# Nothing but `import mmkeras`, as somebody else's program has it.
 ASK = """
 import sys
-import mmkeras
-import numpy, keras
-network = keras.saving.load_model(sys.argv[1], safe_mode=True)
+import mmkeras, numpy
+network = mmkeras.load_model(sys.argv[1])
 with numpy.load(sys.argv[2]) as held:
-    outputs = network({key: keras.ops.convert_to_tensor(held[key]) for key in held})
+    outputs = network(dict(held))
 numpy.savez(sys.argv[3], **{key: numpy.asarray(one) for key, one in outputs.items()})
 """
 

@@ -96,12 +96,13 @@ def test_names_inside_spectra_are_found(trained):
     assert not pattern.search("audio_branch_1/log_mel_head/MatMul")
 
 
-def test_a_keras_file_is_known_to_whoever_imports_the_package():
-    """In whatever order; `keras` itself is not imported here anew."""
-    found = mmkeras._WhenKerasComes.find_spec("numpy")
-    assert found is None
-    name = "mmkeras>LogMel"
-    assert keras.saving.get_registered_object(name) is layers.LogMel
+def test_a_keras_file_is_read_in_safe_mode(trained, monkeypatch):
+    asked, plain = {}, keras.saving.load_model
+    note = lambda path, **options: asked.update(options) or plain(path)  # noqa: E731
+    monkeypatch.setattr(keras.saving, "load_model", note)
+    found = mmkeras.load_model(trained.model_file)
+    assert asked == {"safe_mode": True}
+    assert found.count_params() == trained.model.count_params()
 
 
 @pytest.mark.parametrize(
