@@ -6,6 +6,7 @@ Prints, as JSON, how far weights and history are apart. A process of its own, be
 TensorFlow takes its devices once.
 """
 
+import contextlib
 import csv
 import json
 import sys
@@ -72,6 +73,8 @@ def recipe_of(folder, name, strategy):
     own = [*STILL, f"train.strategy={strategy}"]
     if name == "digits":
         return three_modalities(folder, own)
+    if name in PRETRAINED:
+        return PRETRAINED[name](folder, own)
     manifest_csv = folder / "rows.csv"
     if not manifest_csv.exists():
         write_texts(folder)
@@ -105,6 +108,63 @@ def three_modalities(folder, changes):
         "train": {**TEXTS["train"], "batch_size": 11},
     }
     return config.parse(tree, [*changes, "train.learning_rate=0.01"])
+
+
+def frozen(folder, changes):
+    """Texts, sounds, and pictures through a frozen MobileNet."""
+    weights = folder / "mobilenet.weights.h5"
+    if not weights.exists():
+        write_mobilenet(weights)
+    photo = f"branches.image={{kind: mobilenet, weights: {weights}, units: 8}}"
+    return three_modalities(folder, [*changes, "data.inputs.image.size=32", photo])
+
+
+def write_mobilenet(path):
+    """Random weights, and batch statistics that keep what pictures differ in.
+
+    Without, its features are of the size of 1e-11: the tokens of all rows are the same
+    float32 numbers, and what is trained is how they were rounded.
+    """
+    make = keras.applications.MobileNetV3Small
+    backbone = make(include_top=False, weights=None, input_shape=(32, 32, 3))
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    pixels = np.random.default_rng(0).uniform(0, 255, (64, 32, 32, 3))
+    backbone(pixels.astype("float32"), training=True)
+    backbone.save_weights(path)
+
+
+def tuned(folder, changes):
+    """Texts through a BERT of two small blocks, all of it trained."""
+    preset = folder / "bert"
+    if not preset.exists():
+        write_bert(str(preset))
+    branch = f"{{kind: kerashub, preset: {preset}, trainable: true, units: 8}}"
+    tree = three_modalities(folder, changes).model_dump(by_alias=True)
+    tree["data"]["inputs"] = {"text": {"kind": "text", "length": 8}}
+    return config.parse({**tree, "branches": {}}, [f"branches.text={branch}"])
+
+
+def write_bert(folder):
+    """A folder in KerasHub's format."""
+    import keras_hub
+
+    letters = [chr(97 + at) for at in range(26)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    words += [f"##{letter}" for letter in letters]
+    keras_hub.models.BertBackbone(
+        vocabulary_size=len(words),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=32,
+    ).save_to_preset(folder)
+    keras_hub.models.BertTokenizer(words, lowercase=True).save_to_preset(folder)
+
+
+PRETRAINED = {"frozen": frozen, "tuned": tuned}
 
 
 def fit(recipe, folder, resume=False):
@@ -156,15 +216,17 @@ def main(folder, names):
     keras.layers.Dropout.call = lambda self, inputs, training=False: inputs
     found = {}
     for name in names:
-        one = fit(recipe_of(folder, name, "one"), folder / f"{name}-one")
+        begun = []
+        with watched_builds(begun):
+            one = fit(recipe_of(folder, name, "one"), folder / f"{name}-one")
         mirrored = recipe_of(folder, name, "mirrored")
         many = fit(mirrored, folder / f"{name}-two")
         found[name] = {
             "weights": apart(one[0], many[0]),
             "history": float(np.abs(one[1] - many[1]).max()),
-            "moved": apart(one[0], start(mirrored)),
+            "moved": apart(one[0], begun[0]),
         }
-        if name == "plain":
+        if name == "uncertainty":
             kept = recipe_of(folder, name, "mirrored")
             kept.train.checkpoint_steps = 1
             again = stopped_and_resumed(kept, folder / "again")
@@ -175,14 +237,21 @@ def main(folder, names):
     print(json.dumps(found))
 
 
-def start(recipe):
-    """The weights before the first step."""
-    from mmkeras import model
+@contextlib.contextmanager
+def watched_builds(begun):
+    """Adds the weights that each model begins with to a list."""
+    plain = train.build
 
-    keras.utils.set_random_seed(recipe.train.seed)
-    rows = manifest.read(recipe.data)
-    prepared = train.prepare(recipe, rows, log=lambda _: None)
-    return model.build(recipe, prepared.decoders, prepared.tasks).get_weights()
+    def build(*arguments):
+        made = plain(*arguments)
+        begun.append(made.get_weights())
+        return made
+
+    train.build = build
+    try:
+        yield
+    finally:
+        train.build = plain
 
 
 if __name__ == "__main__":

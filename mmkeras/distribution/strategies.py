@@ -66,7 +66,7 @@ def strategy_of(options, branches=None):
     if kind == "one" or _is_better_alone(options, branches or {}, kind):
         return None
     require_runnable(options, kind)
-    _require_own(branches or {}, kind)
+    _require_tried(branches or {}, kind)
     if kind == "multiworker":
         return _multiworker()
     if kind == "tpu":
@@ -130,18 +130,17 @@ def require_runnable(options, kind):
 
 def _is_better_alone(options, branches, kind):
     """Whether `auto` leaves other devices idle, as what it trains is refused there."""
-    pretrained = any("trainable" in branch for branch in branches.values())
-    return options.strategy == "auto" and kind == "mirrored" and pretrained
+    hub = any(branch.get("kind") == "hub" for branch in branches.values())
+    return options.strategy == "auto" and kind == "mirrored" and hub
 
 
-def _require_own(branches, kind):
-    """Pretrained backbones did not come out the same on two devices as on one."""
+def _require_tried(branches, kind):
+    """A SavedModel of TF Hub was not tried on several devices; all else was."""
     for name, branch in branches.items():
-        if kind != "tpu" and "trainable" in branch:
+        if kind != "tpu" and branch.get("kind") == "hub":
             raise RecipeError(
-                f"branches.{name}: pretrained backbones were not proved to train the "
-                f"same under the strategy {kind} as on one device: set "
-                "train.strategy: one"
+                f"branches.{name}: a SavedModel of TF Hub was not tried under the "
+                f"strategy {kind}: take a `kerashub` branch, or train.strategy: one"
             )
 
 

@@ -46,21 +46,21 @@ def require_equal(found):
 
 
 @pytest.mark.slow
-def test_two_devices_equal_one_partial_batch_included(tmp_path):
-    """Missing and empty cells, two targets, augmentation; stopped and resumed too."""
-    found = two_devices(tmp_path, "plain")["plain"]
-    require_equal(found)
-    assert found["resumed"] == [0, 0], "the bits of a run that was not stopped"
-
-
-@pytest.mark.slow
 def test_two_devices_equal_one_whatever_is_trained(tmp_path):
-    names = ["uncertainty", "blending", "verification", "digits", "bfloat16"]
+    """Missing and empty cells, two targets, augmentation, a partial batch."""
+    names = ["uncertainty", "blending", "verification", "bfloat16", "frozen", "tuned"]
     found = two_devices(tmp_path, *names)
-    assert set(found) == set(names)
+    assert list(found) == names
+    again = found["uncertainty"]["resumed"]
+    assert again == [0, 0], "the bits of a run that was not stopped"
     # Sums in another order, rounded to eight bits.
     half = found.pop("bfloat16")
     assert half["weights"] < 5e-3 and half["history"] < 5e-3
+    # Random attention makes rows nearly alike, and rounding counts for more: on one
+    # device TF_ENABLE_ONEDNN_OPTS=0 moves these weights by 3e-4.
+    deep = found.pop("tuned")
+    assert deep["moved"] > 0.02
+    assert deep["weights"] < 5e-4 and deep["history"] < 5e-4
     for each in found.values():
         require_equal(each)
 
@@ -119,19 +119,19 @@ def test_what_is_not_here_is_refused(monkeypatch):
     assert "one, but TF_CONFIG names 2 workers" in refused(strategy="one")
 
 
-def test_pretrained_backbones_are_refused(monkeypatch):
+def test_a_saved_model_of_tf_hub_is_refused(monkeypatch):
     team(monkeypatch)
-    with pytest.raises(RecipeError, match="branches.photo: pretrained backbones were"):
-        distribution.strategy_of(Train(), {"photo": {"kind": "x", "trainable": False}})
+    with pytest.raises(RecipeError, match="branches.text: a SavedModel of TF Hub was"):
+        distribution.strategy_of(Train(), {"text": {"kind": "hub"}})
 
 
-def test_auto_trains_pretrained_backbones_on_one_of_several_devices(monkeypatch):
+def test_auto_trains_tf_hub_on_one_of_several_devices(monkeypatch):
     gpus = ["GPU:0", "GPU:1"]
     monkeypatch.setattr(strategies.tf.config, "list_logical_devices", lambda kind: gpus)
-    photo = {"photo": {"kind": "x", "trainable": False}}
-    assert distribution.strategy_of(Train(), photo) is None
-    with pytest.raises(RecipeError, match="branches.photo: pretrained backbones were"):
-        distribution.strategy_of(Train(strategy="mirrored"), photo)
+    text = {"text": {"kind": "hub"}}
+    assert distribution.strategy_of(Train(), text) is None
+    with pytest.raises(RecipeError, match="branches.text: a SavedModel of TF Hub was"):
+        distribution.strategy_of(Train(strategy="mirrored"), text)
 
 
 def test_what_no_tpu_runs_is_refused(monkeypatch):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -147,28 +146,67 @@ def apart(one, two):
     return max(np.abs(a - b).max() for a, b in pairs)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain", "digits"])
-def test_two_workers_equal_one_process(tmp_path, name):
-    path, recipe = recipe_of(tmp_path, name)
-    rows = manifest.read(recipe.data)
-    train.fit(recipe, rows, folder=tmp_path / "one", log=lambda _: None)
-    began = Launched(path, "--run", tmp_path / "two")
+EPOCHS = 40
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """(path of a recipe, the recipe, the folder of what two workers made of it)."""
+    folder = tmp_path_factory.mktemp("plain")
+    _, recipe = recipe_of(folder, "plain")
+    recipe.train.epochs = EPOCHS
+    path = folder / "plain.yaml"
+    path.write_text(config.dump(recipe), encoding="utf-8")
+    require_done(Launched(path, "--run", folder / "two"))
+    return path, recipe, folder / "two"
+
+
+def require_done(began):
     code, out, err = began.end()
     assert code == 0, err
     assert "report: " in out and "[worker 1] worker 1: done" in err
-    assert apart(left(tmp_path / "one"), left(tmp_path / "two")) < 1e-5
-    names = {one.name for one in (tmp_path / "one").iterdir()}
-    assert names <= {one.name for one in (tmp_path / "two").iterdir()}
+    return err
+
+
+def require_equal(recipe, folder, two):
+    """What two workers left is what one process gives."""
+    rows = manifest.read(recipe.data)
+    one = train.fit(recipe, rows, folder=folder, log=lambda _: None).folder
+    assert apart(left(one), left(two)) < 1e-5
+    assert {each.name for each in one.iterdir()} <= {
+        each.name for each in two.iterdir()
+    }
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_ends_the_run_and_resume_completes_it(tmp_path):
-    path, _ = recipe_of(tmp_path, "plain")
-    more = ["--set", "train.epochs=8"]
-    assert Launched(path, "--run", tmp_path / "whole", *more).end()[0] == 0
-    killed = Launched(path, "--run", tmp_path / "run", *more)
-    killed.until("epoch 2/8")
+def test_two_workers_equal_one_process(plain, tmp_path):
+    _, recipe, two = plain
+    require_equal(recipe, tmp_path / "one", two)
+
+
+@pytest.mark.slow
+def test_two_workers_equal_one_process_with_three_modalities(tmp_path):
+    """Text, sound, and pictures through a frozen MobileNet."""
+    path, recipe = recipe_of(tmp_path, "frozen")
+    require_done(Launched(path, "--run", tmp_path / "two"))
+    require_equal(recipe, tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_workers_that_are_ended_or_die_end_the_run_and_resume_completes_it(
+    plain, tmp_path
+):
+    path, _, whole = plain
+    more = ["--run", tmp_path / "run", "--resume"]
+    asked = Launched(path, *more)
+    asked.until(f"epoch 2/{EPOCHS}")
+    asked.process.send_signal(signal.SIGTERM)
+    code, _, err = asked.end()
+    assert code == 143, err
+    assert "[worker 0] To go on: mmkeras train" in err
+    assert list((tmp_path / "run" / "checkpoints").glob("*.checkpoint"))
+    killed = Launched(path, *more)
+    killed.until(f"/{EPOCHS}  ")
     os.kill(killed.worker(1), signal.SIGKILL)
     code, _, err = killed.end()
     assert code == 1
@@ -177,21 +215,6 @@ def test_a_worker_that_dies_ends_the_run_and_resume_completes_it(tmp_path):
     )
     assert "with the same arguments and --resume" in err
     assert "mmkeras launch: worker 1 was ended by SIGKILL; the others end too" in err
-    code, _, err = Launched(path, "--run", tmp_path / "run", *more, "--resume").end()
-    assert code == 0, err
+    err = require_done(Launched(path, *more))
     assert "[worker 0] fusion: goes on at epoch" in err
-    assert apart(left(tmp_path / "whole"), left(tmp_path / "run")) == 0
-
-
-@pytest.mark.slow
-def test_sigterm_ends_all_with_a_checkpoint(tmp_path):
-    path, _ = recipe_of(tmp_path, "plain")
-    more = ["--set", "train.epochs=500", "--set", "train.checkpoint_steps=0"]
-    began = Launched(path, "--run", tmp_path / "run", *more)
-    began.until("epoch 2/500")
-    time.sleep(0.1)
-    began.process.send_signal(signal.SIGTERM)
-    code, _, err = began.end()
-    assert code == 143, err
-    assert "[worker 0] To go on: mmkeras train" in err
-    assert list((tmp_path / "run" / "checkpoints").glob("*.checkpoint"))
+    assert apart(left(whole), left(tmp_path / "run")) == 0
