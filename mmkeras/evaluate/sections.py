@@ -2,7 +2,7 @@
 
 import html
 
-from mmkeras import manifest, templates
+from mmkeras import manifest, splits, templates
 from mmkeras.evaluate import sketch, telling
 
 
@@ -185,9 +185,12 @@ def told_rows(rows):
     """One sentence on all rows of a manifest."""
     counts = rows.frame[rows.split_column].value_counts()
     parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in manifest.SPLITS)
+    kept = int(counts.get(splits.KEPT, 0))
     return (
-        f"{rows.path.name}: {rows.rows_read} rows read, {len(rows)} used ({parts}), "
-        f"{len(rows.rejected)} refused."
+        f"{rows.path.name}: {rows.rows_read} rows read, {len(rows) - kept} used "
+        f"({parts}), "
+        + f"{kept} kept out of all folds, " * bool(kept)
+        + f"{len(rows.rejected)} refused."
     )
 
 

@@ -1,6 +1,7 @@
 """Cross-validation: ordinary runs, one a fold, and their scores as one."""
 
 import json
+import re
 import signal
 
 import numpy as np
@@ -93,6 +94,10 @@ def test_what_all_folds_say_is_of_their_own_reports(validated):
         for name in "12"
     ]
     assert told["rows"] == [one["rows"] for one in each] == [20, 20]
+    report = (validated / "folds" / "1" / "report.html").read_text()
+    assert re.search(
+        r"48 rows read, 40 used \(\d+ train, \d valid, 20 test\), 8 kept out", report
+    )
     losses = [one["log_loss"] for one in each]
     assert told["scores"]["log_loss"]["values"] == losses
     assert told["scores"]["log_loss"]["mean"] == pytest.approx(np.mean(losses))
