@@ -43,6 +43,7 @@ ROOMS = [
     "explain",
     "export",
     "answering",
+    "formats",
     "client",
     "tune",
     "distribution",

@@ -39,6 +39,8 @@ def run(options, extra):
         verbs.no_more(extra)
     if options.out:
         _check_out(options.out, shard)
+    if options.manifest:
+        verbs.quiet()  # sounds are unpacked by what imports TensorFlow
     source = open_source(options, options.source)
     if not options.manifest:
         from mmkeras import answering
