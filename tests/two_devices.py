@@ -226,7 +226,7 @@ def main(folder, names):
             "history": float(np.abs(one[1] - many[1]).max()),
             "moved": apart(one[0], begun[0]),
         }
-        if name == "uncertainty":
+        if name == "plain":
             kept = recipe_of(folder, name, "mirrored")
             kept.train.checkpoint_steps = 1
             again = stopped_and_resumed(kept, folder / "again")
