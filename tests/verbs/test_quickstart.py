@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmkeras import cli, config, verbs
+from mmkeras import cli, config, digits, verbs
 from mmkeras.verbs import quickstart
 
 CONTENT = {
@@ -65,20 +65,24 @@ def test_only_banners_of_tensorflow_are_silenced():
 
 
 @pytest.mark.slow
-def test_quickstart_twice(tmp_path, capfd):
-    """From nothing to served answers; a second time beside the first."""
-    for number in ("", "-2"):
-        code = cli.main(["quickstart", "--quick", "--json", "--folder", str(tmp_path)])
-        shown = capfd.readouterr()
-        assert code == 0, shown.err
-        found = json.loads(shown.out)
-        folder = tmp_path / "redundant_quick"
-        assert found["run"] == str(folder / f"run{number}")
-        assert found["export"] == str(folder / "export" / ("2" if number else "1"))
-        assert Path(found["report"]).is_file()
-        assert found["rows_proved"] == 45 and found["max_difference"] <= 1e-5
-        names = ["text", "image", "audio", "late_fusion", "fusion"]
-        assert list(found["accuracy"]) == names
-        assert found["verdict"].startswith("Fusion ")
-        assert len(found["answers"]) == 3
-        assert "absl::InitializeLog" not in shown.err
+def test_quickstart_beside_an_earlier_one(tmp_path, capfd):
+    """From nothing to served answers; what an earlier one left stays."""
+    folder = tmp_path / "redundant_quick"
+    digits.write(folder / "data", rows=300, seed=0)
+    for earlier in (folder / "run" / "model.keras", folder / "export" / "1" / "x.pb"):
+        earlier.parent.mkdir(parents=True)
+        earlier.touch()
+    code = cli.main(["quickstart", "--quick", "--json", "--folder", str(tmp_path)])
+    shown = capfd.readouterr()
+    assert code == 0, shown.err
+    found = json.loads(shown.out)
+    assert found["run"] == str(folder / "run-2")
+    assert found["export"] == str(folder / "export" / "2")
+    assert [path.name for path in (folder / "run").iterdir()] == ["model.keras"]
+    assert Path(found["report"]).is_file()
+    assert found["rows_proved"] == 45 and found["max_difference"] <= 1e-5
+    names = ["text", "image", "audio", "late_fusion", "fusion"]
+    assert list(found["accuracy"]) == names
+    assert found["verdict"].startswith("Fusion ")
+    assert len(found["answers"]) == 3
+    assert "absl::InitializeLog" not in shown.err
