@@ -43,6 +43,7 @@ BLOCKS_LEFT_OUT = {
     "apiVersion: batch/v1": "Kubernetes",
     "Done in 97 s": "what a command prints",
     "fusion: 12.4 s": "what a command prints",
+    "format                    file": "what a command prints",
     "name: tickets\ndata:\n  manifest: tickets.csv\n  inputs: {text: {kind: text": (
         "weights of bert_base_multi and of ImageNet, from the network"
     ),
@@ -53,6 +54,11 @@ ELSEWHERE = {
     "mmkeras serve ": "tests/serving/test_server.py",
     "mmkeras digits ": "tests/verbs/test_digits.py",
     "mmkeras train pipelines/recipes/": "tests/test_recipes.py",
+    "mmkeras export runs/pets served --format": "tests/formats/test_formats.py",
+    "mmkeras predict http://": "tests/verbs/test_predict.py",
+    "mmkeras train pets.yaml --set data.folds": "tests/train/test_folds.py",
+    "mmkeras evaluate runs/pets_folds": "tests/train/test_folds.py",
+    "mmkeras train pets.yaml --set train.trackers": "tests/train/test_tracking.py",
 }
 # Lines that do less than another one that is run.
 AGAIN = {
