@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+from keras import ops
 
 from mmkeras import distribution, model
 from mmkeras.train import blending, optimizers, weighing
@@ -75,6 +76,31 @@ def compile_model(recipe, network, tasks, steps_per_epoch, rates=None):
         jit_compile=options.jit_compile,
         steps_per_execution=options.steps_per_execution,
     )
+
+
+def make_state(network, taught):
+    """Makes the variables of optimizer, losses and metrics before the first step.
+
+    A step that makes them is traced twice by TensorFlow, which takes seconds. Several
+    devices need them made in their own way, which Keras knows.
+
+    Args:
+        network: a compiled `keras.Model`.
+        taught: what `Prepared.taught` gives, one row or more.
+    """
+    scales = isinstance(network.optimizer, keras.optimizers.LossScaleOptimizer)
+    if scales or distribution.here().replicas > 1:
+        return
+    network.optimizer.build(network.trainable_variables)
+    row = keras.tree.map_structure(lambda one: ops.convert_to_tensor(one[:1]), taught)
+    truth, weights = row if isinstance(row, tuple) else (row, None)
+    inputs, outputs = keras.tree.map_structure(
+        lambda spec: ops.zeros([size or 1 for size in spec.shape], spec.dtype),
+        (network.input, network.output),
+    )
+    network.compute_loss(inputs, truth, outputs, weights, training=False)
+    network.compute_metrics(inputs, truth, outputs, weights)
+    network.reset_metrics()
 
 
 def loss_weights(options, tasks):

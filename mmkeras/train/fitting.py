@@ -18,7 +18,7 @@ from mmkeras.train import (
     tracking,
     weighing,
 )
-from mmkeras.train.compiling import compile_model, model_to_fit
+from mmkeras.train.compiling import compile_model, make_state, model_to_fit
 
 # Rows a step of validation.
 EVALUATED = 128
@@ -108,6 +108,7 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
         share=place.share,
     )
     compile_model(recipe, fitted, prepared.tasks, steps, options.learning_rates)
+    make_state(fitted, prepared.taught("train"))
     held_out = _held_out(rows["valid"], prepared)
     history = keras.callbacks.History()
     shown = progress.Epochs(phase.title, options.epochs)
