@@ -73,7 +73,7 @@ def test_all_four_are_judged_each_by_its_own_score(run):
 def test_thresholds_are_decided_for_every_model(run):
     made, rows, _ = run
     decisions = made.read_json(made.decisions_json)
-    assert list(decisions) == ["text", "image", "audio", "fusion", "late_fusion"]
+    assert list(decisions) == ["fusion", "text", "image", "audio", "late_fusion"]
     for decision in decisions.values():
         assert list(decision) == ["label", "parity", "properties"]
     chosen = decisions["fusion"]["properties"]["thresholds"]
