@@ -12,7 +12,7 @@ quickstart: $(READY)
 
 # The whole suite, without the minutes-long tests.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not nightly" $(ARGS)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)

@@ -46,7 +46,7 @@ def mean_shares(run, rows):
     return dict(zip(run.decoders, shapley.values(worth), strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_redundant_fusion_beats_the_best_modality(tmp_path):
     alone, fused = accuracies(*trained("redundant", tmp_path, 800, "train.epochs=8"))
     del alone["late_fusion"]
@@ -54,7 +54,7 @@ def test_redundant_fusion_beats_the_best_modality(tmp_path):
     assert max(alone.values()) > 0.5, "each modality alone tells something"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_synergy_is_chance_alone_and_learned_together(tmp_path):
     run, rows = trained("synergy", tmp_path, 4000, "train.patience=6")
     alone, fused = accuracies(run, rows)

@@ -26,13 +26,20 @@ def lessons(tmp_path_factory):
     return {"total": unique, "label": plain, "properties": plain}
 
 
-# All of them take minutes; this one is tried each time.
+# All of them take minutes; one is tried each time, and some are much like others.
 OFTEN = ("intents",)
+ALIKE = ("digits_unique", "digits_synergy", "multilabel", "regression")
+
+
+def how_often(name):
+    """The markers of a recipe's test."""
+    if name in OFTEN:
+        return ()
+    return pytest.mark.nightly if name in ALIKE else pytest.mark.slow
+
+
 TRIED = [
-    pytest.param(
-        path, marks=() if path.stem in OFTEN else pytest.mark.slow, id=path.stem
-    )
-    for path in RECIPES
+    pytest.param(path, marks=how_often(path.stem), id=path.stem) for path in RECIPES
 ]
 
 

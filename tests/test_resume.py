@@ -187,7 +187,7 @@ def test_blending_goes_on_with_the_losses_it_began_with(texts, tmp_path, monkeyp
     require_same(tmp_path / "run", left(tmp_path / "whole"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_both_phases_of_a_tuned_backbone_go_on(tiny_bert, tmp_path, monkeypatch):
     branch = f"branches.text={{kind: kerashub, preset: {tiny_bert}, trainable: true}}"
     path = write_recipe(tmp_path, branch, "train.frozen_epochs=1")

@@ -155,7 +155,7 @@ def pets(digits_csv, tmp_path_factory):
     frame["age"] = number.mod(3).astype(str)
     frame["source"] = number.mod(5).map(lambda at: "web" if at == 0 else "field")
     frame.to_csv(folder / "pets.csv", index=False)
-    frame.loc[:3, ["text", "image", "audio"]].to_csv(folder / "new.csv", index=False)
+    frame.loc[:15, ["text", "image", "audio"]].to_csv(folder / "new.csv", index=False)
     Image.open(folder / frame["image"][cat]).convert("RGB").save(folder / "cat.jpg")
     shutil.copy(folder / frame["audio"][cat], folder / "meow.wav")
     for at, row in frame[whole].head(24).reset_index().iterrows():

@@ -125,6 +125,7 @@ def write_mobilenet(path):
     Without, its features are of the size of 1e-11: the tokens of all rows are the same
     float32 numbers, and what is trained is how they were rounded.
     """
+    keras.utils.set_random_seed(0)
     make = keras.applications.MobileNetV3Small
     backbone = make(include_top=False, weights=None, input_shape=(32, 32, 3))
     for layer in backbone._flatten_layers():
@@ -153,6 +154,7 @@ def write_bert(folder):
     letters = [chr(97 + at) for at in range(26)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
     words += [f"##{letter}" for letter in letters]
+    keras.utils.set_random_seed(0)
     keras_hub.models.BertBackbone(
         vocabulary_size=len(words),
         num_layers=2,

@@ -68,8 +68,18 @@ def batch(decoders, made, rng):
     return inputs, {name: tasks.truth(made[name], cells[name])[0] for name in made}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
+OFTEN = ("digits", "visual_questions_bert")
+TRIED = [
+    pytest.param(
+        path,
+        marks=pytest.mark.slow if path.stem in OFTEN else pytest.mark.nightly,
+        id=path.stem,
+    )
+    for path in sorted(RECIPES.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("path", TRIED)
 def test_the_training_step_compiles(path, tiny_bert, rng):
     recipe = small(config.load(path, ["train.jit_compile=true"]), tiny_bert)
     keras.utils.set_random_seed(0)

@@ -51,13 +51,13 @@ def mean_shares(run, rows):
     return {name: np.mean([abs(one[name]) for one in found]) for name in names}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_each_modality_holds_is_told(unique):
     found = mean_shares(*unique)
     assert min(found.values()) > 0.1, found
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_modality_that_holds_nothing_adds_nothing(lesson, tmp_path):
     frame = pd.read_csv(lesson, dtype=str, keep_default_na=False)
     rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def test_a_modality_that_holds_nothing_adds_nothing(lesson, tmp_path):
     assert found["text"] < 0.25 * max(found.values()), found
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_digit_counts_and_not_the_margin(unique):
     run, rows = unique
     decoder = run.decoders["image"]

@@ -102,7 +102,7 @@ def test_what_the_process_finds_wrong_is_told_as_it_is(auto, rows, tmp_path, cap
     assert "has no usable row in the train split" in told["message"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_keeps_the_number_and_what_was_measured(auto, rows, tmp_path):
     few = rows.head(4)  # of each split: one size is asked, so one process
     said = []

@@ -186,8 +186,7 @@ def test_two_workers_equal_one_process(plain, tmp_path):
 
 @pytest.mark.slow
 def test_two_workers_equal_one_process_with_three_modalities(tmp_path):
-    """Text, sound, and pictures through a frozen MobileNet."""
-    path, recipe = recipe_of(tmp_path, "frozen")
+    path, recipe = recipe_of(tmp_path, "digits")
     require_done(Launched(path, "--run", tmp_path / "two"))
     require_equal(recipe, tmp_path / "one", tmp_path / "two")
 

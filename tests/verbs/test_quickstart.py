@@ -64,7 +64,7 @@ def test_only_banners_of_tensorflow_are_silenced():
         assert not verbs.BANNERS.search(line)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_quickstart_beside_an_earlier_one(tmp_path, capfd):
     """From nothing to served answers; what an earlier one left stays."""
     folder = tmp_path / "redundant_quick"
