@@ -27,7 +27,7 @@ ALL = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_fit_is_repeated_and_goes_on_bit_for_bit(digits_csv, few, tmp_path):
     recipe = tiny(digits_csv, *ALL, "train.epochs=2", "train.checkpoint_steps=1")
     silent = lambda _: None  # noqa: E731

@@ -73,7 +73,7 @@ every_case = pytest.mark.parametrize("case", ALL, ids=told)
 every_case_slowly = pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=told(case), marks=[pytest.mark.slow] * slow)
+        pytest.param(case, id=told(case), marks=[pytest.mark.nightly] * slow)
         for case in ALL
         for slow in [case[1] in APPLICATIONS and case[1] != "vgg16"]
     ],

@@ -384,7 +384,7 @@ def trainable(kind, path, bert, *overrides):
 # One kind each time; all of them take minutes.
 OFTEN = "bert"
 TRAINED = [
-    pytest.param(kind, marks=() if kind == OFTEN else pytest.mark.slow)
+    pytest.param(kind, marks=() if kind == OFTEN else pytest.mark.nightly)
     for kind in PAIRS
 ]
 
@@ -433,7 +433,7 @@ def test_each_input_alone_was_trained(trained):
         np.testing.assert_allclose(ops.sum(out, axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_served_equals_trained(trained, tmp_path):
     _, made, rows = trained
     opened = runs.open_folder(made.folder)
@@ -475,7 +475,7 @@ def test_a_frozen_backbone_runs_once_for_the_same_contents(
     np.testing.assert_allclose(one, two, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_blending_and_tuning_share_too(pairs_csv, tiny_bert, tmp_path):
     recipe = trainable(
         "bert",

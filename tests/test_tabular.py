@@ -223,7 +223,7 @@ def test_tables_decoded_anew_each_epoch_are_the_same(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_columns_as_one_text(tmp_path):
     """The baseline: words that hold numbers; served by columns as well."""
     inputs = {
@@ -244,7 +244,7 @@ def test_all_columns_as_one_text(tmp_path):
     assert export.served(run) == ["note", "age", "city"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_inputs_may_read_one_column(tmp_path):
     chosen = recipe(
         write(tmp_path, 40),
