@@ -249,6 +249,7 @@ def test_features_on_disk_train_the_same(cached, recipe, presets, tmp_path):
     np.testing.assert_allclose(history(cached[0]), history(other), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_run_keeps_the_whole_model_and_serves_it(cached, tmp_path):
     made, rows = cached
     opened = run.open_folder(made.folder)

@@ -441,6 +441,7 @@ def test_served_equals_trained(trained, tmp_path):
     assert found["rows"] > 20 and found["max_difference"] < 1e-5
 
 
+@pytest.mark.nightly
 def test_a_frozen_backbone_runs_once_for_the_same_contents(
     pairs_csv, tiny_bert, tmp_path, monkeypatch
 ):

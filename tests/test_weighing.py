@@ -50,6 +50,7 @@ def test_a_row_without_sound_does_not_teach_loudness(recipe):
     assert len(batch) == 3 and batch[2]["loudness"].shape == (8,)
 
 
+@pytest.mark.slow
 def test_all_four_are_judged_each_by_its_own_score(run):
     made, _, metrics = run
     assert set(evaluate.telling.headlines(metrics["test"]).values()) == {
@@ -70,6 +71,7 @@ def test_all_four_are_judged_each_by_its_own_score(run):
     assert "`properties` (multilabel, 4 labels), `loudness` (regression)" in card
 
 
+@pytest.mark.slow
 def test_thresholds_are_decided_for_every_model(run):
     made, rows, _ = run
     decisions = made.read_json(made.decisions_json)
@@ -86,6 +88,7 @@ def test_thresholds_are_decided_for_every_model(run):
     assert judged["properties.macro_f1"] > 0
 
 
+@pytest.mark.slow
 def test_learned_weights_are_logged_and_move(run):
     made, _, _ = run
     lines = made.history_csv.read_text(encoding="utf-8").splitlines()
@@ -95,6 +98,7 @@ def test_learned_weights_are_logged_and_move(run):
     assert all(np.isfinite(weights)) and len(set(np.round(weights, 3))) > 1
 
 
+@pytest.mark.slow
 def test_four_targets_are_served_and_proved(run, tmp_path):
     from mmkeras import export
 

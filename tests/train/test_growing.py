@@ -117,7 +117,14 @@ def numbers():
     }
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+OFTEN = ("adam", "sgd", "lamb")
+TRIED = [
+    pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly)
+    for name in optimizers.OPTIMIZERS
+]
+
+
+@pytest.mark.parametrize("name", TRIED)
 def test_every_optimizer_learns_and_its_state_comes_back(name, numbers):
     keys = {"optimizer": name, "learning_rate": 0.01, "clip_norm": 1.0}
     options = {"batch_size": 16, "shuffle": False, "verbose": 0}
