@@ -120,6 +120,35 @@ def digits_csv(tmp_path_factory):
     return digits.write(tmp_path_factory.mktemp("digits"), rows=300, seed=0)
 
 
+def words_recipe(folder, name, rows, **sections):
+    """Path of a recipe on so many texts of one word, which tells the class.
+
+    Args:
+        folder: where it and its manifest are written.
+        name: of the recipe.
+        rows: half of them train, a quarter each valid and test.
+        **sections: of the recipe, beside data and branches.
+    """
+    lines = ["text,label,split"]
+    for number in range(rows):
+        split = ("train", "train", "valid", "test")[number // 2 % 4]
+        lines.append(f"{'apple bear'.split()[number % 2]},{number % 2},{split}")
+    (folder / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
+    tree = {
+        "name": name,
+        "data": {
+            "manifest": str(folder / "rows.csv"),
+            "inputs": {"text": {"kind": "text", "length": 4}},
+            "targets": {"label": "classification"},
+        },
+        "branches": {"text": {"kind": "bag", "units": 4}},
+        **sections,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(config.dump(config.parse(tree)))
+    return path
+
+
 def tiny(csv, *overrides):
     """A recipe of three small branches, seconds to train."""
     tree = {

@@ -143,6 +143,10 @@ class Manifest:
         frame = self.frame.drop(index=list(faults))
         return dataclasses.replace(self, frame=frame, rejected=tuple(rejected))
 
+    def listed(self, most=10):
+        """The first of the refused rows for people, a line each."""
+        return "\n".join(f"  {row}" for row in self.rejected[:most])
+
     def write_rejected(self, path):
         """Writes the refused rows as CSV: line, id, column, reason, then all cells."""
         own = ["line", "id", "column", "reason"]

@@ -140,7 +140,7 @@ def _unlearnable(rows):
 def _account(rows, on_bad_row, log):
     """Refuses to go on, or says how many rows go; train rows there must be."""
     if rows.rejected:
-        shown = "\n".join(f"  {row}" for row in rows.rejected[:10])
+        shown = rows.listed()
         more = len(rows.rejected) - 10
         shown += f"\n  and {more} more" if more > 0 else ""
         count = f"{len(rows.rejected)} of {rows.rows_read} rows"

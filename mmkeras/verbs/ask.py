@@ -23,9 +23,4 @@ def run(options, extra):
             f"no server's URL: {options.url}. Expected http://host:port/v1/models/NAME "
             "or grpc://...; `mmkeras predict` asks a folder"
         )
-    source = predict.open_source(options, options.url)
-    from mmkeras import answering
-
-    answers = source.answer(predict.one_row(extra, source.inputs))
-    row = answering.told(answers, 0, "", source)
-    return verbs.Answer(row, answering.shown(row))
+    return predict.answered_row(predict.open_source(options, options.url), extra)

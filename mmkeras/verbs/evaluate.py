@@ -56,13 +56,24 @@ def run(options, extra):
     verbs.quiet()
     if len(options.run_folders) > 1:
         return _compared(options)
-    from mmkeras import evaluate, run
+    from mmkeras import run
 
     if folds := run.Run(options.run_folders[0]).folds:
         return _folds(options, folds)
     trained = run.open_folder(options.run_folders[0])
     if options.require_fusion_gain is not None:
         _require_baselines(trained)
+    rows, metrics = _reported(options, trained)
+    answer = verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
+    if options.require_fusion_gain is None:
+        return answer
+    return _required(answer, metrics[options.split], options.require_fusion_gain)
+
+
+def _reported(options, trained):
+    """(the rows that a run is judged on, its metrics)."""
+    from mmkeras import evaluate, run
+
     rows = run.read_rows(trained, options.manifest)
     metrics = evaluate.report(
         trained,
@@ -72,10 +83,7 @@ def run(options, extra):
         disturbed=options.robustness,
         log=verbs.log,
     )
-    answer = verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
-    if options.require_fusion_gain is None:
-        return answer
-    return _required(answer, metrics[options.split], options.require_fusion_gain)
+    return rows, metrics
 
 
 def _check(options):
@@ -119,17 +127,8 @@ def _folds(options, folds):
     judged = []
     for folder in folds:
         verbs.log(str(folder))
-        one = run.open_folder(folder)
-        judged.append(
-            evaluate.report(
-                one,
-                run.read_rows(one, options.manifest),
-                (options.split,),
-                slices=options.slice,
-                disturbed=options.robustness,
-                log=verbs.log,
-            )[options.split]
-        )
+        _, metrics = _reported(options, run.open_folder(folder))
+        judged.append(metrics[options.split])
     found = {options.split: evaluate.across(judged)}
     return verbs.Answer(found, verbs.folds_text(found, options.run_folders[0]))
 

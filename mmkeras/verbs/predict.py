@@ -43,11 +43,7 @@ def run(options, extra):
         verbs.quiet()  # sounds are unpacked by what imports TensorFlow
     source = open_source(options, options.source)
     if not options.manifest:
-        from mmkeras import answering
-
-        answers = source.answer(one_row(extra, source.inputs))
-        row = answering.told(answers, 0, "", source)
-        return verbs.Answer(row, answering.shown(row))
+        return answered_row(source, extra)
     rows = _rows(options, source)
     if options.out:
         with verbs.terminated():
@@ -78,6 +74,20 @@ def open_source(options, place):
         if answering.is_url(place):
             raise verbs.UsageError(str(error)) from error
         raise
+
+
+def answered_row(source, extra):
+    """The answer to one row.
+
+    Args:
+        source: of `answering`.
+        extra: its cells, see `one_row`.
+    """
+    from mmkeras import answering
+
+    answers = source.answer(one_row(extra, source.inputs))
+    row = answering.told(answers, 0, "", source)
+    return verbs.Answer(row, answering.shown(row))
 
 
 def _shard(options):
@@ -116,10 +126,10 @@ def _rows(options, source):
         rows.write_rejected(options.rejected)
         verbs.log(f"predict: {len(rows.rejected)} rows refused: {options.rejected}")
     elif rows.rejected:
-        listed = "\n".join(f"  {row}" for row in rows.rejected[:10])
         raise manifest.ManifestError(
-            f"{len(rows.rejected)} of {rows.rows_read} rows cannot be asked:\n{listed}"
-            "\nMend them, or let --rejected FILE have them and ask the others"
+            f"{len(rows.rejected)} of {rows.rows_read} rows cannot be asked:\n"
+            f"{rows.listed()}\n"
+            "Mend them, or let --rejected FILE have them and ask the others"
         )
     if not len(rows):
         raise manifest.ManifestError(f"no row of {options.manifest} can be asked")
@@ -170,9 +180,11 @@ def _listed(source, rows):
 
 def one_row(extra, inputs):
     """{served name: [bytes]} from `--column value` pairs."""
+    from mmkeras import answering
+
     known, files = {}, set()
     for name, served in inputs.items():
-        is_file = served == [f"{name}_bytes"]
+        is_file = answering.is_file(name, served)
         if is_file:
             files.add(f"--{name}")
         columns = [name] if is_file else served

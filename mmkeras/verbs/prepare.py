@@ -23,10 +23,9 @@ def run(options, extra):
     recipe = config.load(options.recipe, options.set)
     rows = manifest.read(recipe.data, seed=recipe.train.seed)
     if rows.rejected and recipe.data.on_bad_row == "refuse":
-        listed = "\n".join(f"  {row}" for row in rows.rejected[:10])
         raise manifest.ManifestError(
-            f"{len(rows.rejected)} of {rows.rows_read} rows cannot be used:\n{listed}\n"
-            "Mend them, or leave them out: data.on_bad_row = drop"
+            f"{len(rows.rejected)} of {rows.rows_read} rows cannot be used:\n"
+            f"{rows.listed()}\nMend them, or leave them out: data.on_bad_row = drop"
         )
     verbs.quiet()
     from mmkeras import transcode

@@ -9,6 +9,7 @@ import pytest
 from mmkeras import cli, config, manifest, train
 from mmkeras.config import RecipeError
 from mmkeras.train import tracking
+from tests.conftest import words_recipe
 
 
 class Kept:
@@ -35,24 +36,9 @@ class Kept:
 @pytest.fixture
 def path(tmp_path):
     """A recipe on 24 texts that is tracked, two epochs."""
-    lines = ["text,label,split"]
-    for number in range(24):
-        split = ("train", "train", "valid", "test")[number // 2 % 4]
-        lines.append(f"{'apple bear'.split()[number % 2]},{number % 2},{split}")
-    (tmp_path / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
-    tree = {
-        "name": "tracked",
-        "data": {
-            "manifest": str(tmp_path / "rows.csv"),
-            "inputs": {"text": {"kind": "text", "length": 4}},
-            "targets": {"label": "classification"},
-        },
-        "branches": {"text": {"kind": "bag", "units": 4}},
-        "fusion": {"kind": "concat", "units": 4, "hidden": 4},
-        "train": {"epochs": 2, "batch_size": 8, "trackers": ["mlflow"]},
-    }
-    (tmp_path / "tracked.yaml").write_text(config.dump(config.parse(tree)))
-    return tmp_path / "tracked.yaml"
+    fusion = {"kind": "concat", "units": 4, "hidden": 4}
+    options = {"epochs": 2, "batch_size": 8, "trackers": ["mlflow"]}
+    return words_recipe(tmp_path, "tracked", 24, fusion=fusion, train=options)
 
 
 def test_a_tracker_is_told_of_all_and_fails_alone(path, tmp_path, monkeypatch):

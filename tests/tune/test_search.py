@@ -9,6 +9,7 @@ import pytest
 
 from mmkeras import config, manifest, run, space, tune
 from mmkeras.tune import trial
+from tests.conftest import words_recipe
 
 DIGITS = config.shipped("digits.yaml")
 
@@ -109,31 +110,15 @@ def test_a_manifest_without_the_split_is_told(plan, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def words(tmp_path):
+def few_words(tmp_path):
     """A recipe on 60 texts: what is searched is a search, not a model."""
-    lines = ["text,label,split"]
-    for number in range(60):
-        split = ("train", "train", "valid", "test")[number // 2 % 4]
-        lines.append(f"{'apple bear'.split()[number % 2]},{number % 2},{split}")
-    (tmp_path / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
-    tree = {
-        "name": "words",
-        "data": {
-            "manifest": str(tmp_path / "rows.csv"),
-            "inputs": {"text": {"kind": "text", "length": 4}},
-            "targets": {"label": "classification"},
-        },
-        "branches": {"text": {"kind": "bag", "units": 4}},
-        "train": {"epochs": 2},
-    }
-    (tmp_path / "words.yaml").write_text(config.dump(config.parse(tree)))
-    return tmp_path / "words.yaml"
+    return words_recipe(tmp_path, "words", 60, train={"epochs": 2})
 
 
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_where_it_was(words, tmp_path):
-    command = [sys.executable, "-m", "mmkeras.cli", "tune", str(words), "--no-best"]
-    command += ["--over", "fusion.units=[8, 16]", "--json", "--folder"]
+def test_a_search_that_was_stopped_goes_on_where_it_was(few_words, tmp_path):
+    command = [sys.executable, "-m", "mmkeras.cli", "tune", str(few_words)]
+    command += ["--no-best", "--over", "fusion.units=[8, 16]", "--json", "--folder"]
 
     def trials(folder):
         return sorted((folder / "trials").glob("*/trial.json"))
