@@ -81,7 +81,11 @@ def test_metrics_have_their_keys(trained, rows):
     for split, judged in metrics.items():
         assert [key for key in judged if key in KEYS] == KEYS
         numbers = {key for key, value in judged.items() if isinstance(value, float)}
-        assert set(judged["intervals"]) == numbers and "roc_auc" in numbers
+        assert set(judged["intervals"]) == numbers | {"per_class"}
+        assert "roc_auc" in numbers
+        for key, (low, high) in judged["intervals"]["per_class"].items():
+            label, score = key.rsplit(".", 1)
+            assert 0 <= low <= judged["per_class"][label][score] <= high <= 1
         assert judged["rows"] == len(rows.split(split))
         assert list(judged["baselines"]) == ["text", "image", "audio", "late_fusion"]
         for scores in judged["baselines"].values():

@@ -23,9 +23,8 @@ def subsets(run, seen):
         seen: a `judging.Seen`.
 
     Returns:
-        {"text + image": {"rows", the scores that are numbers, "intervals" of the first
-        one of each target, {} of fewer than 10 rows}}, in the order of their numbers of
-        rows.
+        {"text + image": {"rows", the scores that are numbers, "intervals" of those, {}
+        of fewer than 10 rows}}, in the order of their numbers of rows.
     """
     names = list(run.decoders)
     present = _present(seen.loaded, names, len(seen.rows))
@@ -98,10 +97,11 @@ def _parts(seen, values):
         }
         given = seen.tasks[FUSION], truths, seen.outputs[FUSION]
         each = {key: one for key, one in scores(*given).items() if _is_told(one)}
+        ends = intervals(*given) if here.sum() >= FEW else {}
         found[str(value)] = {
             "rows": int(here.sum()),
             **each,
-            "intervals": intervals(*given, first=True) if here.sum() >= FEW else {},
+            "intervals": {key: ends[key] for key in each if key in ends},
         }
     return found
 

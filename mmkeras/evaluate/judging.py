@@ -216,8 +216,9 @@ def scores(made, known, outputs):
 def intervals(made, known, outputs, first=False):
     """{score: [low, high]} of those that are numbers, or of the first one of each task.
 
-    Quantiles of an error are a dict of intervals, as they are of numbers. See `scores`
-    for the arguments.
+    Quantiles of an error are a dict of intervals, as they are of numbers; so are the
+    scores of classes: "per_class": {"<class>.recall": [low, high]}. See `scores` for
+    the arguments.
     """
     found = {}
     for name, task, truth, told in _each(made, known, outputs):

@@ -5,6 +5,8 @@ import html
 from mmkeras import manifest, splits, templates
 from mmkeras.evaluate import sketch, telling
 
+CLASS_SCORES = ("precision", "recall", "f1")
+
 
 def numbers(judged):
     """The first score of each target in large figures, and those beside it in small."""
@@ -92,17 +94,27 @@ def _group(judged, name, parts):
 
 
 def classes(run, judged):
-    """Precision, recall and F1 of every class."""
+    """Precision, recall and F1 of every class, with their intervals."""
     found = ""
     for name in run.tasks:
         own = telling.of_run(run, judged, name)
         if "per_class" not in own:
             continue
+        ends = telling.of_run(run, judged.get("intervals", {}), name)
+        ends = ends.get("per_class", {})
         columns = list(next(iter(own["per_class"].values())))
-        lines = [[name, *(telling.title(column) for column in columns)]]
+        lines = [[name]]
+        for column in columns:
+            sure = column in CLASS_SCORES
+            lines[0] += [telling.title(column), *["95 % interval"] * sure]
         for label, one in own["per_class"].items():
-            cells = (f"{one[c]:.3f}" if c != "rows" else f"{one[c]}" for c in columns)
-            lines.append([label, *cells])
+            cells = [label]
+            for column in columns:
+                told = f"{one[column]:.3f}" if column != "rows" else f"{one[column]}"
+                cells.append(told)
+                if column in CLASS_SCORES:
+                    cells.append(telling.span(ends.get(f"{label}.{column}"), 3))
+            lines.append(cells)
         found += templates.table(lines)
     return found
 

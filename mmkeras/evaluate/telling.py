@@ -146,9 +146,9 @@ def changes(score, ends):
     return " to ".join(change(score, end) for end in ends) if ends else ""
 
 
-def span(ends):
-    """An interval with four places; "" where there is none."""
-    return f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+def span(ends, places=4):
+    """An interval with so many places; "" where there is none."""
+    return f"{ends[0]:.{places}f} to {ends[1]:.{places}f}" if ends else ""
 
 
 def by(score, value):

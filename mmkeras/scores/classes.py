@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from mmkeras.scores import calibration, ranking
+from mmkeras.scores import calibration, ranking, tallies
 from mmkeras.scores.resampling import divided, mean
 
 
@@ -113,18 +113,12 @@ def redrawn(true, called, probabilities, counts):
 
 def _averaged(truth, told, counts):
     """Precision, recall and F1 of all classes, averaged."""
-    rows, calls, hits = (
-        counts @ each.astype("float64") for each in (truth, told, truth & told)
-    )  # (draws, classes) each
-    precision, recall = divided(hits, calls, 0.0), divided(hits, rows, 0.0)
-    each = {
-        "precision": precision,
-        "recall": recall,
-        "f1": divided(2 * hits, rows + calls, 0.0),
-    }
-    present = rows + calls > 0
-    found = {"balanced_accuracy": _mean(recall, rows > 0)}
-    for name, values in each.items():
+    rows, calls, hits = tallies.sums(truth, told, counts)
+    present, found = rows + calls > 0, {}
+    for name, (part, whole) in tallies.fractions(rows, calls, hits).items():
+        values = divided(part, whole, 0.0)
+        if name == "recall":
+            found["balanced_accuracy"] = _mean(values, rows > 0)
         found[f"macro_{name}"] = _mean(values, present)
         found[f"weighted_{name}"] = _mean(values, rows)
     return found

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmkeras.scores import calibration, ranking
+from mmkeras.scores import calibration, ranking, tallies
 from mmkeras.scores.resampling import divided, mean
 
 
@@ -62,13 +62,9 @@ def redrawn(true, told, probabilities, counts):
         probabilities: (rows, labels).
         counts: (draws, rows), how often each row counts.
     """
-    rows, calls, hits = _tallies(true, told, counts)
+    rows, calls, hits = tallies.sums(true, told, counts)
     found = {"exact": mean(counts, (true == told).all(axis=1))}
-    for name, part, whole in (
-        ("precision", hits, calls),
-        ("recall", hits, rows),
-        ("f1", 2 * hits, rows + calls),
-    ):
+    for name, (part, whole) in tallies.fractions(rows, calls, hits).items():
         each = divided(part, whole, 0.0)
         found[f"macro_{name}"] = each.mean(axis=1)
         found[f"micro_{name}"] = divided(part.sum(axis=1), whole.sum(axis=1), 0.0)
@@ -81,14 +77,8 @@ def redrawn(true, told, probabilities, counts):
 
 def macro_f1(true, told, counts):
     """One of the scores of `redrawn`, (draws,)."""
-    rows, calls, hits = _tallies(true, told, counts)
-    return divided(2 * hits, rows + calls, 0.0).mean(axis=1)
-
-
-def _tallies(true, told, counts):
-    """(rows that have a label, that are told it, both), (draws, labels) each."""
-    each = (true, told, true & told)
-    return tuple(counts @ one.astype("float64") for one in each)
+    part, whole = tallies.fractions(*tallies.sums(true, told, counts))["f1"]
+    return divided(part, whole, 0.0).mean(axis=1)
 
 
 def _probable(true, probabilities, counts):

@@ -9,7 +9,7 @@ from keras import ops
 from scipy.special import logsumexp
 
 from mmkeras.families import Fraction, NonNegativeFloat, nearest
-from mmkeras.scores import calibration, classes, resampling
+from mmkeras.scores import calibration, classes, resampling, tallies
 from mmkeras.scores.resampling import mean
 
 # The least probability whose logarithm is taken, in float32 too.
@@ -250,9 +250,6 @@ class Classification:
 
         positions = np.arange(len(self.labels))
         true, called, told = self._asked(truth, probabilities)
-        per_class = metrics.precision_recall_fscore_support(
-            true, called, labels=positions, zero_division=0
-        )
         confusion = metrics.confusion_matrix(true, called, labels=positions)
         found = classes.measured(true, called, told)
         chosen = self._chosen(true, called, probabilities, np.ones((1, len(true))))
@@ -262,15 +259,7 @@ class Classification:
             "accuracy": found["accuracy"],
             **shown,
             **found,
-            "per_class": {
-                label: {
-                    "precision": float(per_class[0][index]),
-                    "recall": float(per_class[1][index]),
-                    "f1": float(per_class[2][index]),
-                    "rows": int(per_class[3][index]),
-                }
-                for index, label in enumerate(self.labels)
-            },
+            "per_class": tallies.by_class(self.labels, *self._one_hot(true, called)),
             "confusion": confusion.tolist(),
             "reliability": {
                 when: calibration.reliability(each.max(1), each.argmax(1) == true)
@@ -283,14 +272,23 @@ class Classification:
         true, called, told = self._asked(truth, probabilities)
         if first:
             return {"accuracy": mean(counts, true == called)}
-        found = classes.redrawn(true, called, told, counts)
-        return found | self._chosen(true, called, probabilities, counts)
+        return {
+            **classes.redrawn(true, called, told, counts),
+            **self._chosen(true, called, probabilities, counts),
+            **tallies.redrawn_by_class(
+                self.labels, *self._one_hot(true, called), counts
+            ),
+        }
 
     def wrongness(self, truth, probabilities):
         """The probability of the label told where it is another than the true one."""
         called = self.called(probabilities)
         wrong = np.argmax(truth, axis=-1) != called
         return wrong * self._told_with(probabilities, called)
+
+    def _one_hot(self, *positions):
+        """Each (rows,) as (rows, classes) bool."""
+        return (each[:, None] == np.arange(len(self.labels)) for each in positions)
 
     def _asked(self, truth, probabilities):
         """(true, called, (rows,) each; calibrated probabilities in float64)."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras.scores import calibration, resampling
+from mmkeras.scores import calibration, resampling, tallies
 from mmkeras.scores import labels as scoring
 from mmkeras.targets import names_in
 from mmkeras.tasks.classification import in_order
@@ -154,22 +154,14 @@ class Multilabel:
             {label: {"precision", "recall", "f1", "rows", "threshold"}}, "reliability":
             {"before", "after" calibration: see `calibration.reliability`}}.
         """
-        from sklearn import metrics
-
         true, told, calibrated = self._asked(truth, outputs)
-        each = metrics.precision_recall_fscore_support(true, told, zero_division=0)
+        each = tallies.by_class(self.labels, true, told)
         stages = (("before", np.asarray(outputs)), ("after", calibrated))
         return {
             **scoring.measured(true, told, calibrated),
             "per_class": {
-                label: {
-                    "precision": float(each[0][place]),
-                    "recall": float(each[1][place]),
-                    "f1": float(each[2][place]),
-                    "rows": int(each[3][place]),
-                    "threshold": float(self.thresholds[place]),
-                }
-                for place, label in enumerate(self.labels)
+                label: {**each[label], "threshold": float(threshold)}
+                for label, threshold in zip(self.labels, self.thresholds, strict=True)
             },
             "reliability": {
                 when: calibration.reliability(probabilities.ravel(), true.ravel())
@@ -182,7 +174,10 @@ class Multilabel:
         true, told, calibrated = self._asked(truth, outputs)
         if first:
             return {"macro_f1": scoring.macro_f1(true, told, counts)}
-        return scoring.redrawn(true, told, calibrated, counts)
+        return {
+            **scoring.redrawn(true, told, calibrated, counts),
+            **tallies.redrawn_by_class(self.labels, true, told, counts),
+        }
 
     def wrongness(self, truth, outputs):
         """How far off the probabilities are, summed, where the set told is wrong."""

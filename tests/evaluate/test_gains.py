@@ -144,6 +144,9 @@ def test_subsets_are_the_rows_with_the_same_inputs(trained, seen, judged):
         ].argmax(1)
         assert part["accuracy"] == pytest.approx(right[here].mean())
         assert bool(part["intervals"]) == (part["rows"] >= groups.FEW)
+        if part["intervals"]:
+            numbers = {key for key, value in part.items() if isinstance(value, float)}
+            assert set(part["intervals"]) == numbers >= {"accuracy", "macro_f1"}
 
 
 def test_slices_of_words_and_of_numbers(seen):

@@ -1,7 +1,12 @@
 """The report in a browser, the card as Hugging Face reads it, the cards of mistakes."""
 
 import html
+import http.server
+import json
+import queue
 import re
+import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +14,23 @@ import yaml
 
 from mmkeras import templates
 from mmkeras.evaluate import cards, judging
+from tests.conftest import CHROMIUM, FLAGS
+
+# Plays a sound from its beginning to its end, and tells a server what was heard.
+PLAYER = """
+<script>
+addEventListener("load", async () => {
+  const sound = document.querySelector("audio"), heard = []
+  const tell = told => fetch("$url", {
+    method: "POST", mode: "no-cors", body: JSON.stringify({told, heard})
+  })
+  sound.ontimeupdate = () => heard.push(sound.currentTime)
+  sound.onended = () => tell(sound.duration)
+  sound.onerror = () => tell(sound.error.message)
+  sound.play().catch(error => tell(String(error)))
+})
+</script>
+"""
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
@@ -21,6 +43,49 @@ def test_in_a_browser_all_is_seen_and_heard(look, trained, width, dark):
     assert all(0 < seconds <= longest + 0.01 for seconds in seen["seconds"])
     assert seen["window"] == width and seen["wide"] <= width
     assert seen["paper"] == ("rgb(20, 25, 31)" if dark else "rgb(255, 255, 255)")
+
+
+@pytest.fixture
+def told():
+    """(URL, a queue of what is posted there as JSON)."""
+    found = queue.Queue()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802
+            length = int(self.headers["Content-Length"])
+            found.put(json.loads(self.rfile.read(length)))
+            self.send_response(204)
+            self.end_headers()
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", found
+        server.shutdown()
+        thread.join()
+
+
+def test_a_sound_plays_to_its_end(trained, told, tmp_path):
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+    url, found = told
+    page = tmp_path / "page.html"
+    text = trained.report_html.read_text(encoding="utf-8")
+    page.write_text(text + PLAYER.replace("$url", url), encoding="utf-8")
+    # With a port to steer it the browser stays, in real time.
+    command = [CHROMIUM, *(flag for flag in FLAGS if "virtual" not in flag)]
+    command.remove("--dump-dom")
+    command += ["--autoplay-policy=no-user-gesture-required"]
+    command += ["--remote-debugging-port=0", f"--user-data-dir={tmp_path / 'user'}"]
+    process = subprocess.Popen([*command, page.as_uri()], stderr=subprocess.DEVNULL)
+    try:
+        played = found.get(timeout=60)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert 0 < played["told"] <= trained.decoders["audio"].clip_seconds + 0.01
+    assert played["heard"] == sorted(played["heard"])
+    assert played["heard"][-1] == pytest.approx(played["told"], abs=0.02)
 
 
 def test_the_page_asks_no_network_and_is_not_large(trained):

@@ -146,6 +146,10 @@ def test_scores_of_rows_drawn_are_scores_of_those_rows(kind, task, rng):
         again = task.scores(truth[rows], outputs[rows])
         for key in told:
             assert found[key][draw] == pytest.approx(again[key], abs=1e-9), key
+        for label, one in again.get("per_class", {}).items():
+            for key in ("precision", "recall", "f1"):
+                drawn = found[f"per_class.{label}.{key}"][draw]  # nan: none to divide
+                assert np.nan_to_num(drawn) == pytest.approx(one[key], abs=1e-9), key
 
 
 def test_scores_begin_with_the_one_that_judges_fusion(kind, task, rng):
