@@ -1,7 +1,6 @@
 """The folder that a run leaves: the name of every file in it, written once."""
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import itertools
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import keras
 
-from mmkeras import config, fusion, layers, manifest, modalities, tasks
+from mmkeras import config, disk, fusion, layers, manifest, modalities, tasks
 
 # Loading a model needs these to have been imported: they register their layers.
 LAYERS = (fusion, layers)
-LOCK, PARTIAL = ".lock", ".partial-"
+LOCK = ".lock"
 
 
 class NotWrittenError(OSError):
@@ -198,24 +197,13 @@ def require_vacant(folder):
 
 @contextlib.contextmanager
 def replacing(path):
-    """A name to write a file to that becomes `path` when it is whole and on disk.
-
-    Whoever is killed meanwhile leaves the file that was there before.
+    """`disk.replacing` of a file of a run.
 
     Raises:
         NotWrittenError: the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    with told(path.parent):
-        try:
-            yield partial
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
+    with told(path.parent), disk.replacing(path) as partial:
+        yield partial
 
 
 @contextlib.contextmanager
@@ -278,7 +266,7 @@ def _vacant(folder):
     """Whether nothing is there, but what a run that was killed early leaves."""
     if folder.is_dir():
         names = [path.name for path in folder.iterdir()]
-        left = (LOCK, PARTIAL, "environment.json")
+        left = (LOCK, disk.PARTIAL, "environment.json")
         return all(name.startswith(left) for name in names)
     return not folder.exists()
 
@@ -287,12 +275,9 @@ def _held(folder):
     """Whether a run that has written nothing yet holds the lock of a folder."""
     try:
         with open(folder / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not disk.locked(file)
     except OSError:
-        pass
-    return False
+        return False
 
 
 def read_rows(run, path=None):

@@ -19,6 +19,7 @@ LEVELS = {
     "layers": 0,
     "plots": 0,
     "progress": 0,
+    "disk": 0,
     "proof": 0,
     "templates": 0,
     "digits": 0,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras import cli, config, dataset, manifest, progress, run, train
+from mmkeras import cli, config, dataset, disk, manifest, progress, run, train
 from mmkeras.config import RecipeError
 from mmkeras.manifest import ManifestError
 from mmkeras.train import checkpoints, keeping, resuming, stops
@@ -95,7 +95,7 @@ def require_same(folder, reference):
         np.testing.assert_array_equal(one, two)
     names = {path.name for path in folder.iterdir()}
     assert not names & {"checkpoints", ".lock"}
-    assert not any(name.startswith(run.PARTIAL) for name in names)
+    assert not any(name.startswith(disk.PARTIAL) for name in names)
 
 
 class Broken(Exception):
@@ -569,7 +569,7 @@ def kill_somewhere(forks, child, folder, chance):
         time.sleep(0.01)
     until = time.monotonic() + chance.uniform(0, 3)
     while time.monotonic() < until and alive(f"/proc/{child}"):
-        half = (folder / "checkpoints").glob(f"{run.PARTIAL}*")
+        half = (folder / "checkpoints").glob(f"{disk.PARTIAL}*")
         if kind == "writing" and any(half):
             break
         time.sleep(0.0005)

@@ -7,17 +7,15 @@ again goes on behind them: every row is answered once.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from mmkeras import __version__
+from mmkeras import __version__, disk
 from mmkeras.answering import asking, telling
 
 # What is lost at most by a kill.
@@ -146,32 +144,20 @@ def _held(folder, question):
     folder.mkdir(exist_ok=True)
     asked = folder / "asked.json"
     with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not disk.locked(lock):
             raise AnswersError(
                 f"another process writes into {folder}: let it end, or name another "
                 "--out"
-            ) from None
+            )
         had = json.loads(asked.read_text("utf-8")) if asked.is_file() else question
         if changed := [key for key in question if had.get(key) != question[key]]:
             raise AnswersError(
                 f"{folder} holds parts of other answers: changed since is the "
                 f"{', the '.join(changed)}. Delete that folder, or name another --out"
             )
-        with _whole(asked) as partial:
+        with disk.replacing(asked) as partial:
             partial.write_text(json.dumps(question), encoding="utf-8")
         yield folder
-
-
-@contextlib.contextmanager
-def _whole(path):
-    """A name to write to; becomes `path` when it is whole and on disk."""
-    partial = path.with_name(f".partial-{path.name}")
-    yield partial
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _write_part(path, source, ids, batches):
@@ -185,7 +171,7 @@ def _write_part(path, source, ids, batches):
         tables.append(telling.table(answers, own, source, long=is_table))
         done += count
     whole = pd.concat(tables, ignore_index=True)
-    with _whole(path) as partial:
+    with disk.replacing(path) as partial:
         if is_table:
             whole.to_parquet(partial, engine="pyarrow", index=False)
         else:
@@ -194,7 +180,7 @@ def _write_part(path, source, ids, batches):
 
 def _join(parts, out):
     """Writes the parts as one file, part by part; how many rows have an `error`."""
-    with _whole(out) as partial:
+    with disk.replacing(out) as partial:
         if out.suffix.lower() in PARQUET:
             return _join_parquet(parts, partial)
         errors = 0

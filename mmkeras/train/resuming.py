@@ -1,11 +1,10 @@
 """A run that goes on: what its folder holds, and that one process alone writes it."""
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 
-from mmkeras import run
+from mmkeras import disk, run
 from mmkeras.config import RecipeError
 from mmkeras.manifest import ManifestError
 
@@ -95,12 +94,8 @@ def lock(folder):
 
 def _locked(file):
     """Whether the lock on an open file could be taken."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not disk.locked(file):
         return False
-    except OSError:  # a file system that knows no locks; training need not fail there
-        return True
     try:  # taken away by the one that held it, between our opening and locking it
         return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
     except FileNotFoundError:

@@ -1,0 +1,32 @@
+"""Files that are whole or not there."""
+
+import pytest
+
+from mmkeras import disk
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "it"
+    path.write_text("old")
+    with disk.replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+        assert partial.name == ".partial-it"
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "it"
+    path.write_text("old")
+    with pytest.raises(OSError, match="full"), disk.replacing(path) as partial:
+        partial.write_text("ne")
+        raise OSError("full")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_for_one_and_ends_with_its_file(tmp_path):
+    path = tmp_path / "lock"
+    with open(path, "w") as one, open(path, "w") as other:
+        assert disk.locked(one) and not disk.locked(other)
+    with open(path, "w") as third:
+        assert disk.locked(third)
