@@ -57,8 +57,11 @@ def prove(request):
         request: {"model": path, "packages": names of Python packages that bring
             operations, "signatures": {name: {"takes": {input: see `described`},
             "gives": output names}}, "strange": [{"what", "row": {served name: base64},
-            "error": what must be told of it}]}, and with rows, of `serving_default`
-            and the others, "columns": {served name: base64 strings}, "expected":
+            "error": what must be told of it}], "examples": {name of a signature that
+            takes tf.Example: {"method": its name at a server, "numbers": {output: the
+            one of `expected` that it equals}, "classes": labels or None}}}, and with
+            rows, of `serving_default` and the others, "columns": {served name: base64
+            strings}, "expected":
             {output: nested lists}, "texts": {output: {"texts" or bools, "sure"}}, and
             of the first rows "features": nested lists, "tensors": {"file": npz,
             "names": those of its arrays in order}.
@@ -126,6 +129,10 @@ def graph_faults(request):
         for op in sorted(strangers)
         if not op_def_registry.get(op)
     ]
+    for name, each in request.get("examples", {}).items():
+        method = meta.signature_def[name].method_name
+        if method != each["method"]:
+            faults.append(f"{name} is {method}, promised was {each['method']}")
     reached = _reached(meta, library, request["signatures"])
     return faults + [
         f"the graph holds {op}, {FORBIDDEN[op]}"
@@ -210,6 +217,7 @@ def _compare(signatures, columns, request, found):
     except tf.errors.OpError as error:
         found["faults"].append(f"a session, as a server has, fails: {error.message}")
     _compare_others(signatures, columns, request, told)
+    found["faults"] += _compare_examples(signatures, first, request, told)
     found["rows"] = count
 
 
@@ -226,6 +234,37 @@ def _compare_others(signatures, columns, request, told):
     if wanted := request.get("features"):
         answer = _ask(signatures["serve_features"], columns, 0, len(wanted))
         told["serve_features"] = _most(answer, {"features": wanted}, ["features"])
+
+
+def _compare_examples(signatures, columns, request, told):
+    """The rows of `columns` as tf.Example; the faults of what is told of their classes.
+
+    A server's `classify` and `regress` send such; what is missing is no feature there.
+    """
+    rows = zip(*columns.values(), strict=True)
+    asked = {"inputs": [_example(dict(zip(columns, row, strict=True))) for row in rows]}
+    count, faults = len(asked["inputs"]), []
+    for name, each in request.get("examples", {}).items():
+        answer = _ask(signatures[name], asked, 0, count)
+        wanted = {
+            output: request["expected"][key] for output, key in each["numbers"].items()
+        }
+        told[name] = _most(answer, wanted, wanted)
+        classes = [[label.encode("utf-8") for label in each["classes"] or ()]]
+        if each["classes"] and answer["classes"].tolist() != classes * count:
+            faults.append(f"{name} tells other classes than {each['classes']}")
+    return faults
+
+
+def _example(row):
+    """One row as a serialized tf.Example."""
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[raw]))
+        for name, raw in row.items()
+        if raw
+    }
+    made = tf.train.Example(features=tf.train.Features(feature=features))
+    return made.SerializeToString()
 
 
 def _in_session(request, columns):

@@ -229,6 +229,36 @@ def two_targets(digits_csv, tmp_path_factory):
     return train.fit(recipe, rows, folder=folder, log=lambda _: None), rows
 
 
+@pytest.fixture(scope="session")
+def priced(tmp_path_factory):
+    """A folder of version 1: `serving_default` and `regress` tell a text's number."""
+    import types
+
+    import tensorflow as tf
+
+    from mmkeras import tasks
+    from mmkeras.export import examples
+
+    run = types.SimpleNamespace(
+        decoders={"text": types.SimpleNamespace(signatures=["text"])},
+        tasks={"price": tasks.TASKS["regression"]({"mean": 0, "scale": 1})},
+    )
+
+    def answering(text):
+        return {"value": tf.strings.to_number(tf.where(text == "", "-1", text))}
+
+    points = examples.endpoints(run, answering)
+    points["serving_default"] = (answering, [tf.TensorSpec([None], tf.string, "text")])
+    made = {
+        name: tf.function(function, specs).get_concrete_function()
+        for name, (function, specs) in points.items()
+    }
+    folder = tmp_path_factory.mktemp("priced")
+    tf.saved_model.save(tf.Module(), str(folder / "1"), signatures=made)
+    examples.write_methods(run, folder / "1")
+    return run, folder
+
+
 @pytest.fixture
 def look(tmp_path):
     """A function of (page, width in pixels, dark): what a browser shows of the page."""

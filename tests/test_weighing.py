@@ -107,6 +107,7 @@ def test_four_targets_are_served_and_proved(run, tmp_path):
         made, tmp_path, rows.split("test"), log=lambda _: None
     )
     assert found["max_difference"] <= export.TOLERANCE
+    assert {"label_classify", "loudness_regress"} <= set(found["differences"])
     answer = found["answers"][0]
     assert {"label_label", "properties_labels", "loudness_value"} <= set(answer)
     columns = export.raw_columns(made, rows.split("test"))

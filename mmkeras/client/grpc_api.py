@@ -105,11 +105,13 @@ def stubs():
     try:
         import grpc
         from tensorflow_serving.apis import (
+            classification_pb2,
             get_model_metadata_pb2,
             get_model_status_pb2,
             model_service_pb2_grpc,
             predict_pb2,
             prediction_service_pb2_grpc,
+            regression_pb2,
         )
     except ImportError as error:
         raise ImportError(
@@ -117,6 +119,8 @@ def stubs():
         ) from error
     return types.SimpleNamespace(
         grpc=grpc,
+        classification=classification_pb2,
+        regression=regression_pb2,
         metadata=get_model_metadata_pb2,
         status=get_model_status_pb2,
         models=model_service_pb2_grpc,

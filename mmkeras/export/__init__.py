@@ -1,8 +1,8 @@
 """A run as a SavedModel that answers raw texts, image bytes and WAV bytes.
 
-Files: `signatures` what can be asked, `writing` the folder of a version, `beside` what
-stands beside the versions, `proving` and `strange` what is asked before a server sees
-it, `asking` raw rows and their answers.
+Files: `signatures` what can be asked, `examples` the same of tf.Example, `writing` the
+folder of a version, `beside` what stands beside the versions, `proving` and `strange`
+what is asked before a server sees it, `asking` raw rows and their answers.
 """
 
 import os
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from mmkeras.export import beside, proving, writing
+from mmkeras.export import beside, examples, proving, writing
 from mmkeras.export import signatures as _signatures
 from mmkeras.export.asking import answer, answering, assets, newest, raw_columns
 from mmkeras.export.beside import check_name
@@ -64,7 +64,8 @@ def saved_model(run, folder, rows=None, *, name=None, log=print):
 
     `serve_tensors` takes what the decoders give (their `specs`) and gives the same
     answers of the tasks; `serve_features` takes the strings and gives `features`,
-    (rows, units) float32 (`features_model`). See `writing` and `beside` for the rest.
+    (rows, units) float32 (`features_model`). `examples` says what of a class or a
+    number takes tf.Example. See `writing` and `beside` for the rest.
 
     Args:
         run: a `run.Run`.
@@ -107,8 +108,11 @@ def _proved(run, target, rows, *, name, log):
     trained = proving.Trained(run, rows, log)
     columns = trained.columns or {each: [b""] for each in served(run)}
     decode = _signatures.decoding(run)
-    endpoints = _signatures.endpoints(run, decode)
+    answering = serving_function(run, decode)
+    endpoints = _signatures.endpoints(run, decode, answering)
+    endpoints |= examples.endpoints(run, answering)
     writing.version(run, target, endpoints)
+    examples.write_methods(run, target)
     writing.warm_up(target, name, columns, log)
     log(f"export: proving version {target.name} in a fresh TensorFlow process")
     found = proving.prove(

@@ -65,8 +65,7 @@ def answering(source):
         loaded = tf.saved_model.load(str(source))
         call = lambda given: loaded.signatures["serving_default"](**given)  # noqa: E731
     else:
-        made = signatures.serving_function(source)
-        compiled = tf.function(made, signatures.signature(source))
+        compiled = signatures.serving_function(source)
         order = signatures.served(source)
         call = lambda given: compiled(*(given[name] for name in order))  # noqa: E731
 

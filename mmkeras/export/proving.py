@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import dataset, proof
-from mmkeras.export import asking, signatures, strange
+from mmkeras.export import asking, examples, signatures, strange
 
 # Rows whose features and decoded tensors are compared too.
 FIRST_ROWS = 3
@@ -80,6 +80,7 @@ def prove(run, target, trained, *, endpoints, decode, work, tolerance):
         "packages": signatures.packages(run),
         "signatures": _promised(run, endpoints),
         "strange": _strange(run, decode),
+        "examples": examples.promised(run),
     }
     if trained.columns:
         request |= _expected(run, trained, work)
@@ -146,6 +147,8 @@ def _promised(run, endpoints):
         "serve_tensors": told,
         "serve_features": ["features"],
     }
+    for name, (_, method) in examples.targets(run.tasks).items():
+        gives[name] = examples.gives(method)
     return {
         name: {
             "takes": {spec.name: proof.described(spec) for spec in specs},

@@ -3,6 +3,8 @@
 serving_default   strings -> answers, present, error
 serve_tensors     what the decoders give -> answers
 serve_features    strings -> the vector that the heads read
+
+`examples` adds two that take tf.Example.
 """
 
 import keras
@@ -11,25 +13,28 @@ import tensorflow as tf
 from mmkeras import model
 
 
-def serving_function(run):
-    """Raw strings -> answers: what `serving_default` runs, as a plain function.
+def serving_function(run, decode=None):
+    """Raw strings -> answers: what `serving_default` runs, as a tf.function.
 
     Args:
         run: a `run.Run`.
+        decode: see `decoding`, which is asked where it is None.
 
     Returns:
         A function of the (batch,) string tensors of `signature`, in its order, giving
         {output name: (batch, ...)}; see `export.saved_model`.
     """
-    return _answering(run, decoding(run))
+    made = _answering(run, decode or decoding(run))
+    return tf.function(made, input_signature=signature(run), autograph=False)
 
 
-def endpoints(run, decode):
-    """All signatures of a run.
+def endpoints(run, decode, answering):
+    """The signatures of a run.
 
     Args:
         run: a `run.Run`.
         decode: see `decoding`; in the SavedModel all signatures share it.
+        answering: `serving_function` of it, as a tf.function.
 
     Returns:
         {signature: (function, list of tf.TensorSpec that it takes in this order)}.
@@ -40,7 +45,7 @@ def endpoints(run, decode):
         for key, spec in decoder.specs.items()
     ]
     return {
-        "serving_default": (_answering(run, decode), signature(run)),
+        "serving_default": (answering, signature(run)),
         "serve_tensors": (_answering_tensors(run, tensors), tensors),
         "serve_features": (_telling_features(run, decode), signature(run)),
     }

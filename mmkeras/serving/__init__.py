@@ -13,8 +13,9 @@ HTTP is left to Starlette and uvicorn, both in the extra `serving`: what malform
 requests, slow senders, keep-alive and a shutdown with requests in flight need has been
 worked out there, and the standard library's server says itself that it is not for that.
 
-Files: `models` the versions of a folder, `tensors` JSON and tensors, `rest` and
-`grpc_api` the two APIs, `page` the page, `server` the sockets and their end.
+Files: `models` the versions of a folder, `tensors` JSON and tensors, `examples` rows as
+tf.Example, `rest` and `grpc_api` the two APIs, `page` the page, `server` the sockets
+and their end.
 """
 
 try:

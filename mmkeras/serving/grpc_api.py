@@ -1,4 +1,7 @@
-"""The gRPC API with the official stubs: Predict, GetModelMetadata, GetModelStatus."""
+"""The gRPC API with the official stubs.
+
+Predict, Classify, Regress, GetModelMetadata and GetModelStatus.
+"""
 
 from concurrent import futures
 
@@ -7,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from mmkeras.client.grpc_api import TENSORS, stubs
+from mmkeras.serving import examples
 from mmkeras.serving.models import Refusal, is_text
 from mmkeras.serving.rest import MB, THREADS
 
@@ -38,6 +42,8 @@ def start(versions, address, *, max_mb=64):
     )
     prediction = apis.prediction.PredictionServiceServicer()
     prediction.Predict = _method(apis, versions, _predict)
+    prediction.Classify = _method(apis, versions, _classify)
+    prediction.Regress = _method(apis, versions, _regress)
     prediction.GetModelMetadata = _method(apis, versions, _metadata)
     models = apis.models.ModelServiceServicer()
     models.GetModelStatus = _method(apis, versions, _status)
@@ -79,7 +85,7 @@ def _spec(request):
 
 def _predict(apis, versions, request):
     loaded = versions.pick(*_spec(request))
-    signature = request.model_spec.signature_name or "serving_default"
+    signature = _signature(request)
     if signature not in loaded.signatures:
         raise Refusal(
             "FAILED_PRECONDITION", f'Serving signature key "{signature}" not found.'
@@ -90,12 +96,45 @@ def _predict(apis, versions, request):
     }
     outputs = loaded.answer(columns, signature)
     response = apis.predict.PredictResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.version.value = loaded.version
-    response.model_spec.signature_name = signature
+    _say_who(response, request, loaded)
     for name in _filtered(request.output_filter, outputs):
         response.outputs[name].CopyFrom(_tensor(outputs[name]))
     return response
+
+
+def _classify(apis, versions, request):
+    response = apis.classification.ClassificationResponse()
+    for row in _of_examples(versions, request, response, "classify"):
+        told = response.result.classifications.add()
+        for label, score in row:
+            told.classes.add(label=label, score=score)
+    return response
+
+
+def _regress(apis, versions, request):
+    response = apis.regression.RegressionResponse()
+    for value in _of_examples(versions, request, response, "regress"):
+        response.result.regressions.add(value=value)
+    return response
+
+
+def _of_examples(versions, request, response, method):
+    """What is told of rows of tf.Example; the response says who tells it."""
+    loaded = versions.pick(*_spec(request))
+    rows = examples.of_input(request.input)
+    told = examples.answer(loaded, _signature(request), method, rows)
+    _say_who(response, request, loaded)
+    return told
+
+
+def _signature(request):
+    return request.model_spec.signature_name or "serving_default"
+
+
+def _say_who(response, request, loaded):
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = loaded.version
+    response.model_spec.signature_name = _signature(request)
 
 
 def _metadata(apis, versions, request):

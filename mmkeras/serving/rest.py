@@ -9,7 +9,7 @@ from starlette.routing import Route
 from tensorflow.core.framework import types_pb2
 
 from mmkeras.client.error import HTTP_CODES
-from mmkeras.serving import page, tensors
+from mmkeras.serving import examples, page, tensors
 from mmkeras.serving.models import Refusal
 
 WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -92,15 +92,12 @@ def _respond(versions, method, path, body):
 
 def _predict(versions, spec, method, body):
     found, signature = tensors.document(body)
+    if method in examples.KINDS:
+        rows = examples.of_json(found)
+        loaded = versions.pick(*spec)
+        return examples.to_json(examples.answer(loaded, signature, method, rows))
     loaded = versions.pick(*spec)
-    inputs = loaded.inputs(signature)
-    if method != "predict":
-        is_called = loaded.signatures[signature].method_name
-        raise tensors.refuse(
-            f"Expected {method} signature method_name to be tensorflow/serving/"
-            f"{method}. Was: {is_called}"
-        )
-    columns, rowwise = tensors.columns(found, inputs)
+    columns, rowwise = tensors.columns(found, loaded.inputs(signature))
     return tensors.answers(loaded.answer(columns, signature), rowwise)
 
 

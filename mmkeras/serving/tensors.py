@@ -19,7 +19,6 @@ from mmkeras.serving.models import Refusal, is_text
 SHOWN_CHARACTERS = 200
 JSON_TYPES = {
     type(None): "Null",
-    bool: "Bool",
     dict: "Object",
     list: "Array",
     str: "String",
@@ -52,12 +51,14 @@ def document(body):
         raise refuse(said) from error
     except RecursionError as error:
         raise refuse(DEEP) from error
+    except ValueError as error:  # a number of too many digits
+        raise refuse(f"JSON Parse error: {error}") from error
     if not isinstance(found, dict):
-        raise refuse(f"JSON Value: {_shown(found)} Is not object")
+        raise refuse(f"JSON Value: {shown(found)} Is not object")
     signature = found.get("signature_name", "serving_default")
     if not isinstance(signature, str):
         raise refuse(
-            f"JSON Value: {_shown(found)} not formatted correctly. 'signature_name' "
+            f"JSON Value: {shown(found)} not formatted correctly. 'signature_name' "
             "key must be a string value."
         )
     return found, signature or "serving_default"
@@ -78,7 +79,7 @@ def columns(found, inputs):
     """
     if "instances" in found and "inputs" in found:
         raise refuse(
-            f"JSON Value: {_shown(found)} Not formatted correctly expecting only one "
+            f"JSON Value: {shown(found)} Not formatted correctly expecting only one "
             "of 'inputs' or 'instances' keys to exist "
         )
     for name, info in inputs.items():
@@ -114,10 +115,20 @@ def answers(outputs, rowwise):
     return json.dumps(told, ensure_ascii=False).encode("utf-8")
 
 
+def exact(value):
+    """An array of numbers as nested lists.
+
+    Of float32 the shortest decimals that are this number, not those of its double.
+    """
+    if value.dtype.kind == "f":
+        return value.astype(str).astype("float64").tolist()
+    return value.tolist()
+
+
 def _of_rows(rows, names):
     if not isinstance(rows, list):
         raise refuse(
-            f"JSON Value: {_shown(rows)} Excepting 'instances' to be an list/array"
+            f"JSON Value: {shown(rows)} Excepting 'instances' to be an list/array"
         )
     if not rows:
         raise refuse("JSON Value: [] No values in 'instances' array")
@@ -137,7 +148,7 @@ def _of_rows(rows, names):
         if named and set(row) != set(names):
             raise refuse(
                 f"Failed to process element: {at} of 'instances' list. JSON object: "
-                f"{_shown(row)} keys must be equal to: {','.join(names)}"
+                f"{shown(row)} keys must be equal to: {','.join(names)}"
             )
     return {name: _array(each) for name, each in values.items()}
 
@@ -146,7 +157,7 @@ def _instance(at, name, value, names):
     try:
         if name not in names:
             raise refuse(f"JSON object: does not have named input: {name}")
-        return _filled(value)
+        return filled(value)
     except Refusal as error:
         raise refuse(
             f"Failed to process element: {at} key: {name} of 'instances' list. "
@@ -165,15 +176,16 @@ def _of_columns(found, names):
     for name in names:
         if name not in found:
             raise refuse(f"Missing named input: {name} in 'inputs' object.")
-    return {name: _array(_filled(found[name])) for name in names}
+    return {name: _array(filled(found[name])) for name in names}
 
 
 def _is_named(value):
     """An object that is not {"b64": "..."}."""
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
-def _is_base64(value):
+def is_base64(value):
+    """Whether JSON is bytes, {"b64": "..."}."""
     return (
         isinstance(value, dict)
         and [*map(type, value.values())] == [str]
@@ -181,26 +193,30 @@ def _is_base64(value):
     )
 
 
-def _filled(value):
-    """JSON -> nested lists of bytes."""
+def filled(value):
+    """JSON -> nested lists of bytes.
+
+    Raises:
+        Refusal: it holds anything else than texts and {"b64": ...}.
+    """
     if isinstance(value, list):
         try:
-            return [_filled(each) for each in value]
+            return [filled(each) for each in value]
         except RecursionError as error:
             raise refuse(DEEP) from error
     if isinstance(value, str):
         try:
             return value.encode("utf-8")
         except UnicodeEncodeError as error:  # half of a surrogate pair
-            raise refuse(f"JSON Value: {_shown(value)} is no UTF-8") from error
+            raise refuse(f"JSON Value: {shown(value)} is no UTF-8") from error
     if not isinstance(value, dict):
-        kind = JSON_TYPES[type(value)]
         raise refuse(
-            f"JSON Value: {_shown(value)} Type: {kind} is not of expected type: string"
+            f"JSON Value: {shown(value)} Type: {kind(value)} is not of expected type: "
+            "string"
         )
-    if not _is_base64(value):
+    if not is_base64(value):
         raise refuse(
-            f"JSON Value: {_shown(value)} not formatted correctly for base64 data"
+            f"JSON Value: {shown(value)} not formatted correctly for base64 data"
         )
     return _unescaped(value["b64"])
 
@@ -246,10 +262,7 @@ def _plain(name, value):
     if value.dtype == object:
         told = _base64 if name.endswith("_bytes") else _text
         return np.vectorize(told, otypes=[object])(value).tolist()
-    if value.dtype.kind == "f":
-        # The shortest decimals that are this float32, not those of its double.
-        return value.astype(str).astype("float64").tolist()
-    return value.tolist()
+    return exact(value)
 
 
 def _base64(value):
@@ -260,7 +273,13 @@ def _text(value):
     return value.decode("utf-8", "replace")
 
 
-def _shown(value):
+def kind(value):
+    """The type of JSON, as a message names it."""
+    return str(value) if isinstance(value, bool) else JSON_TYPES[type(value)]
+
+
+def shown(value):
+    """JSON as a message shows it, cut where it is long."""
     try:
         text = json.dumps(value)
     except (RecursionError, ValueError):

@@ -79,6 +79,7 @@ def test_the_version_is_the_next_and_nothing_else_is_left(exported):
         "a session",
         "serve_tensors",
         "serve_features",
+        "classify",
         "beside strange rows",
     }
     assert export.newest(path.parent) == export.newest(path) == path
@@ -194,6 +195,7 @@ def test_two_targets_answer_by_their_names(two_targets, tmp_path):
     path, found = export.saved_model(
         run, tmp_path, rows.split("test"), log=lambda _: None
     )
+    assert {"label_classify", "parity_classify"} <= set(found["differences"])
     first = found["answers"][0]
     ends = ("label", "probability", "probabilities")
     names = {f"{target}_{end}" for target in run.labels for end in ends}
