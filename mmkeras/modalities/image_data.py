@@ -8,10 +8,6 @@ from mmkeras.modalities import binary, image_header
 def attempt(raw, number, is_deep):
     """A try in the graph: what the file stores, and whether it could be decoded.
 
-    A core decoder raises on corrupt data, which would fail the whole batch; a dataset
-    of one element can leave out what raised. Only the decoders are inside, because
-    each dataset costs time in proportion to its operations.
-
     Args:
         raw: scalar string, the whole file.
         number: its format, index into `image_header.FORMATS`.
@@ -23,11 +19,13 @@ def attempt(raw, number, is_deep):
         (3,) int32, height, width, channels that a JPEG claims. Success, scalar bool.
     """
     way = tf.where(is_deep, 2, tf.cast(number == image_header.JPEG, tf.int32))
-    tried = tf.data.Dataset.from_tensors((raw, way)).map(
-        lambda raw, way: (*_stored(raw, way), True)
-    )
-    failed = tf.data.Dataset.from_tensors((_nothing(), [1, 1, 1], False))
-    return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
+    ways = [
+        lambda: _other(raw, _image),
+        lambda: _jpeg(raw),
+        lambda: _other(raw, _deep_png),
+    ]
+    stored, shape, decoded = tf.switch_case(way, ways)
+    return tf.ensure_shape(stored, (None, None, None, None)), shape, decoded
 
 
 def corrupt(number):
@@ -55,35 +53,54 @@ def bmp_colours(raw, pixels, header):
     )
 
 
-def _stored(raw, way):
-    """The first two results of `attempt`; raises where the data is corrupt."""
+def _other(raw, decode):
+    """The results of `attempt` for what is no JPEG."""
+    stored, decoded = _tried(raw, decode, _nothing())
+    return stored, tf.constant([1, 1, 1]), decoded
+
+
+def _jpeg(raw):
+    shape, told = _tried(raw, tf.io.extract_jpeg_shape, [1, 1, 1])
+    pixels, decoded = tf.cond(
+        told & (image_header.jpeg_fault(shape) == ""),
+        lambda: _tried(raw, _accurate, _nothing()),
+        lambda: (_nothing(), told),
+    )
+    return pixels, shape, decoded
+
+
+def _image(raw):
     # Not tf.io.decode_webp for WebP: a server that does not know that operation would
     # refuse the whole model. This one refuses only the file.
-    ways = [
-        lambda: (
-            tf.io.decode_image(raw, expand_animations=False)[..., tf.newaxis],
-            tf.constant([1, 1, 1]),
-        ),
-        lambda: _stored_jpeg(raw),
-        lambda: (
-            tf.bitcast(tf.io.decode_png(raw, dtype=tf.uint16), tf.uint8),
-            tf.constant([1, 1, 1]),
-        ),
-    ]
-    stored, shape = tf.switch_case(way, ways)
-    return tf.ensure_shape(stored, (None, None, None, None)), shape
+    return tf.io.decode_image(raw, expand_animations=False)[..., tf.newaxis]
 
 
-def _stored_jpeg(raw):
-    shape = tf.io.extract_jpeg_shape(raw)
-    pixels = tf.cond(
-        image_header.jpeg_fault(shape) == "",
-        # The accurate transform, as other decoders have it; the default differs from
-        # it by up to 3 of 255.
-        lambda: tf.io.decode_jpeg(raw, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: _nothing()[..., 0],
-    )
-    return pixels[..., tf.newaxis], shape
+def _deep_png(raw):
+    return tf.bitcast(tf.io.decode_png(raw, dtype=tf.uint16), tf.uint8)
+
+
+def _accurate(raw):
+    # The accurate transform, as other decoders have it; the default differs from it by
+    # up to 3 of 255.
+    pixels = tf.io.decode_jpeg(raw, channels=3, dct_method="INTEGER_ACCURATE")
+    return pixels[..., tf.newaxis]
+
+
+def _tried(raw, decode, otherwise):
+    """(what `decode` gives of a file, True), or (`otherwise`, False) where it raises.
+
+    A core decoder raises on corrupt data, which would fail the whole batch; a dataset
+    of one element can leave out what raised. Only a decoder is inside, because each
+    dataset is made anew for each file, in time that grows with its operations, and
+    would be looked through for optimisations each time.
+    """
+    tried = tf.data.Dataset.from_tensors(raw).map(lambda raw: (decode(raw), True))
+    failed = tf.data.Dataset.from_tensors((otherwise, False))
+    plain = tf.data.Options()
+    plain.autotune.enabled = False
+    plain.experimental_optimization.apply_default_optimizations = False
+    found = tried.ignore_errors().concatenate(failed).take(1).with_options(plain)
+    return found.get_single_element()
 
 
 def _nothing():
