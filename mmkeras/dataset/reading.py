@@ -31,19 +31,18 @@ def read(decoder, cells):
     """
     if not decoder.is_file:
         return decoder.attempt_batch(cells)
-    unpacked = getattr(decoder, "unpacked", lambda raw: (raw, tf.constant("")))
-
-    def contents_of(path):
-        raw = tf.cond(path == "", lambda: "", lambda: tf.io.read_file(path))
-        # To a decoder nothing is missing; a file with nothing in it is a fault.
-        empty = (path != "") & (raw == "")
-        raw, fault = unpacked(raw)
-        return raw, tf.where(empty, "the file is empty", fault)
-
-    string = tf.TensorSpec((), tf.string)
-    contents, closed = tf.map_fn(
-        contents_of, cells, fn_output_signature=(string, string), parallel_iterations=8
+    contents = tf.map_fn(
+        lambda path: tf.cond(path == "", lambda: "", lambda: tf.io.read_file(path)),
+        cells,
+        fn_output_signature=tf.TensorSpec((), tf.string),
+        parallel_iterations=8,
     )
+    # To a decoder nothing is missing; a file with nothing in it is a fault.
+    empty = (cells != "") & (contents == "")
+    closed = tf.where(empty, "the file is empty", "")
+    if hasattr(decoder, "unpacked"):
+        contents, packed = decoder.unpacked(contents)
+        closed = tf.where(empty, closed, packed)
     tensors, faults = decoder.attempt_batch(contents)
     return tensors, tf.where(closed != "", closed, faults)
 

@@ -9,8 +9,6 @@ import io
 
 import tensorflow as tf
 
-from mmkeras.modalities import binary
-
 MAGICS = (
     ("FLAC", {0: b"fLaC"}),
     ("Ogg", {0: b"OggS"}),
@@ -26,24 +24,34 @@ SUBTYPES = {
 }
 
 
-def unpacked(raw):
-    """One file of any kind, unpacked where it is compressed; no operation to serve.
+def unpacked(raws):
+    """Files of any kind, those unpacked that are compressed; no operation to serve.
 
     Args:
-        raw: scalar string, the whole file.
+        raws: (batch,) string, whole files.
 
     Returns:
-        (raw or the bytes of a WAV file, fault): scalar strings; "" and what is wrong
-        where it cannot be unpacked.
+        (raws, or the bytes of WAV files; faults): two (batch,) strings; "" and what is
+        wrong where one cannot be unpacked.
     """
-    head = binary.window(raw, 0, 4)
-    is_packed = tf.reduce_any(binary.matches(head, [magic for _, magic in MAGICS]))
+    begins = [tf.strings.substr(raws, 0, len(m[0])) == m[0] for _, m in MAGICS]
+    packed = tf.reduce_any(begins, axis=0)
 
-    def unpack():
-        found, fault = tf.numpy_function(_attempt, [raw], (tf.string, tf.string))
-        return tf.ensure_shape(found, ()), tf.ensure_shape(fault, ())
+    def unpack(given):
+        raw, is_packed = given
+        return tf.cond(is_packed, lambda: _python(raw), lambda: (raw, ""))
 
-    return tf.cond(is_packed, unpack, lambda: (raw, tf.constant("")))
+    string = tf.TensorSpec((), tf.string)
+    return tf.cond(
+        tf.reduce_any(packed),  # one condition a batch, where there is nothing to do
+        lambda: tf.map_fn(unpack, (raws, packed), fn_output_signature=(string, string)),
+        lambda: (raws, tf.fill(tf.shape(raws), "")),
+    )
+
+
+def _python(raw):
+    found, fault = tf.numpy_function(_attempt, [raw], (tf.string, tf.string))
+    return tf.ensure_shape(found, ()), tf.ensure_shape(fault, ())
 
 
 def wave_bytes(raw):

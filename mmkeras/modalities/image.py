@@ -70,8 +70,12 @@ class Image:
         with tf.control_dependencies([binary.raise_fault(fault)]):
             return {key: tf.identity(value) for key, value in row.items()}
 
-    def attempt(self, raw):
+    def attempt(self, raw, careful=True):
         """As `decode`, but never raises.
+
+        Args:
+            raw: as of `decode`.
+            careful: scalar bool; where False, corrupt data raises all the same.
 
         Returns:
             (dict as `decode`, fault): a scalar string, "" where the file was decoded
@@ -81,7 +85,7 @@ class Image:
         exists = tf.strings.length(raw) > 0
         pixels, decoding_fault = tf.cond(
             exists & (header["fault"] == ""),
-            lambda: self._pixels(raw, header),
+            lambda: self._pixels(raw, header, tf.convert_to_tensor(careful)),
             lambda: (tf.zeros((self.size, self.size, 3)), tf.constant("")),
         )
         fault = tf.where(exists, tf.strings.join([header["fault"], decoding_fault]), "")
@@ -93,17 +97,44 @@ class Image:
 
     def attempt_batch(self, raws):
         """(batch,) files -> (dict as `decode` with a batch axis, (batch,) faults)."""
-        return tf.map_fn(
-            self.attempt,
-            raws,
-            fn_output_signature=(self.specs, tf.TensorSpec((), tf.string)),
-            parallel_iterations=PARALLEL_ROWS,
-        )
 
-    def _pixels(self, raw, header):
+        def decode(careful):
+            return tf.map_fn(
+                lambda raw: self.attempt(raw, careful),
+                raws,
+                fn_output_signature=(self.specs, tf.TensorSpec((), tf.string)),
+                parallel_iterations=PARALLEL_ROWS,
+            )
+
+        return image_data.boldly(decode)
+
+    def _pixels(self, raw, header, careful):
         """((size, size, 3) float32 in [0, 1], fault)."""
+        pixels, fault = tf.cond(
+            header["format"] == image_header.JPEG,
+            lambda: self._photo(raw, header, careful),
+            lambda: self._other(raw, header, careful),
+        )
+        return self._framed(pixels), fault
+
+    def _photo(self, raw, header, careful):
+        """What a JPEG shows, scaled and upright, (height, width, 3), and its fault.
+
+        The commonest kind by far, and each condition costs time: it has few.
+        """
+        stored, shape, decoded = image_data.stored_jpeg(raw, careful)
+        pixels = self._scaled(self._cropped(stored), 255.0)
+        pixels = tf.cond(
+            header["is_plain"],
+            lambda: pixels,
+            lambda: _upright(pixels, image_header.orientation(raw)),
+        )
+        return pixels, image_header.jpeg_fault(shape, decoded)
+
+    def _other(self, raw, header, careful):
+        """As `_photo`, of the other formats: (height, width, 1 or 3), fault."""
         is_deep = (header["format"] == image_header.PNG) & (header["depth"] == 16)
-        stored, shape, decoded = image_data.attempt(raw, header["format"], is_deep)
+        stored, decoded = image_data.stored(raw, is_deep, careful)
         eight = tf.cond(
             decoded & (header["format"] == image_header.BMP),
             lambda: image_data.bmp_colours(raw, stored[..., 0], header),
@@ -115,31 +146,22 @@ class Image:
             lambda: self._resized(tf.bitcast(stored, tf.uint16), 65535.0),
             lambda: self._resized(eight, 255.0),
         )
-        pixels = tf.cond(
-            decoded & (header["format"] == image_header.JPEG),
-            lambda: _upright(pixels, image_header.orientation(raw)),
-            lambda: pixels,
-        )
         fault = tf.cond(
             decoded,
-            lambda: image_header.jpeg_fault(shape),
-            lambda: image_data.corrupt(header["format"]),
+            lambda: tf.constant(""),
+            lambda: image_header.corrupt(header["format"]),
         )
-        return self._framed(pixels), fault
+        return pixels, fault
 
     def _resized(self, pixels, most):
         """(height, width, 1 to 4) integers -> (..., ..., 1 or 3) floats in [0, 1]."""
         pixels.set_shape((None, None, None))
-        if self.resize == "fill":
-            pixels = _central_square(pixels)
-        pixels = tf.cond(
+        pixels = self._cropped(pixels)
+        return tf.cond(
             tf.shape(pixels)[2] % 2 == 0,
-            lambda: self._scaled(_over_white(pixels, most)),
-            lambda: self._scaled(pixels),
+            lambda: self._scaled(_over_white(pixels, most), most),
+            lambda: self._scaled(pixels, most),
         )
-        # Not a division: graph optimisers turn one by a constant into this product, in
-        # some contexts and not in others, and training and serving would differ.
-        return tf.clip_by_value(pixels * (1.0 / most), 0.0, 1.0)
 
     def _framed(self, pixels):
         """(height, width, 1 or 3) -> (size, size, 3); grey becomes R = G = B."""
@@ -149,14 +171,22 @@ class Image:
             pixels = _padded(pixels, self.size)
         return tf.ensure_shape(pixels, (self.size, self.size, 3))
 
-    def _scaled(self, pixels):
+    def _cropped(self, pixels):
+        return _central_square(pixels) if self.resize == "fill" else pixels
+
+    def _scaled(self, pixels, most):
+        """Numbers in [0, most] -> floats in [0, 1] with the sides of the result."""
         sides = (self.size, self.size)
         if self.resize == "fit":
             sides = tf.shape(pixels)[:2]
             # In integers, rounded half up, at least one pixel.
             longest = tf.reduce_max(sides)
             sides = tf.maximum(1, (2 * sides * self.size + longest) // (2 * longest))
-        return tf.image.resize(pixels, sides, antialias=True)
+        pixels = tf.image.resize(pixels, sides, antialias=True)
+        # Not a division: graph optimisers turn one by a constant into this product, in
+        # some contexts and not in others, and training and serving would differ. The
+        # filter's weights are positive: rounding may lead over 1, nothing below 0.
+        return tf.minimum(pixels * (1.0 / most), 1.0)
 
 
 def _central_square(pixels):

@@ -5,33 +5,79 @@ import tensorflow as tf
 from mmkeras.modalities import binary, image_header
 
 
-def attempt(raw, number, is_deep):
-    """A try in the graph: what the file stores, and whether it could be decoded.
+def boldly(decode):
+    """`decode` of no care, and only where that raises, of care.
+
+    A core decoder raises on corrupt data, which would fail the whole batch. A dataset
+    can leave out what raised, but one a file costs more than the rest of its checks:
+    so the batch goes first without, and once more, file by file, where one is bad.
+
+    Args:
+        decode: function of careful, a scalar bool, that gives tensors.
+    """
+    ways = tf.data.Dataset.from_tensor_slices([False, True])
+    tried = ways.map(tf.autograph.experimental.do_not_convert(decode))
+    return _first(tried.ignore_errors())
+
+
+def _first(elements):
+    """The first element of a dataset that is made anew for each batch or file.
+
+    It would be looked through for optimisations each time, which takes longer than what
+    they could gain.
+    """
+    plain = tf.data.Options()
+    plain.autotune.enabled = False
+    plain.experimental_optimization.apply_default_optimizations = False
+    return elements.take(1).with_options(plain).get_single_element()
+
+
+def stored(raw, is_deep, careful):
+    """What a file other than a JPEG stores.
 
     Args:
         raw: scalar string, the whole file.
-        number: its format, index into `image_header.FORMATS`.
         is_deep: whether it is a PNG of 16 bits a channel.
+        careful: scalar bool; where False, corrupt data raises.
 
     Returns:
         (height, width, channels, bytes) uint8, two bytes where `is_deep`, else one; a
-        single zero where it could not be decoded or a JPEG claims too large a size.
-        (3,) int32, height, width, channels that a JPEG claims. Success, scalar bool.
+        single zero where it could not be decoded. Success, scalar bool.
     """
-    way = tf.where(is_deep, 2, tf.cast(number == image_header.JPEG, tf.int32))
-    ways = [
-        lambda: _other(raw, _image),
-        lambda: _jpeg(raw),
-        lambda: _other(raw, _deep_png),
-    ]
-    stored, shape, decoded = tf.switch_case(way, ways)
-    return tf.ensure_shape(stored, (None, None, None, None)), shape, decoded
+    failed = (tf.zeros((1, 1, 1, 1), tf.uint8), False)
+    return _carefully(careful, _stored, failed, raw, is_deep)
 
 
-def corrupt(number):
-    """The fault of a file whose header is good and whose data is not."""
-    name = tf.gather(image_header.FORMATS, number)
-    return binary.sentence(name, " data is truncated or corrupt")
+def stored_jpeg(raw, careful):
+    """What a JPEG stores.
+
+    Args:
+        raw: scalar string, the whole file.
+        careful: scalar bool; where False, corrupt data raises.
+
+    Returns:
+        (height, width, 3) uint8; a single zero where it could not be decoded or claims
+        too large a size. (3,) int32, height, width, channels that it claims, ones where
+        that cannot be read. Success, scalar bool.
+    """
+    failed = (tf.zeros((1, 1, 3), tf.uint8), [1, 1, 1], False)
+    return _carefully(careful, _stored_jpeg, failed, raw)
+
+
+def _carefully(careful, decode, failed, *given):
+    """What `decode` gives; of care, `failed` where it raises.
+
+    Only the decoders are in the dataset of one element that leaves out what raised: it
+    costs time in proportion to its operations.
+    """
+    as_written = tf.autograph.experimental.do_not_convert(decode)
+
+    def attempt():
+        tried = tf.data.Dataset.from_tensors(given).map(as_written).ignore_errors()
+        otherwise = tf.data.Dataset.from_tensors(failed)
+        return _first(tried.concatenate(otherwise))
+
+    return tf.cond(careful, attempt, lambda: decode(*given))
 
 
 def bmp_colours(raw, pixels, header):
@@ -39,7 +85,7 @@ def bmp_colours(raw, pixels, header):
 
     Args:
         raw: scalar string, the whole file.
-        pixels: (height, width, channels) uint8, what `attempt` gave.
+        pixels: (height, width, channels) uint8, what `stored` gave.
         header: what `image_header.read` gave.
     """
     pixels.set_shape((None, None, None))
@@ -53,55 +99,26 @@ def bmp_colours(raw, pixels, header):
     )
 
 
-def _other(raw, decode):
-    """The results of `attempt` for what is no JPEG."""
-    stored, decoded = _tried(raw, decode, _nothing())
-    return stored, tf.constant([1, 1, 1]), decoded
-
-
-def _jpeg(raw):
-    shape, told = _tried(raw, tf.io.extract_jpeg_shape, [1, 1, 1])
-    pixels, decoded = tf.cond(
-        told & (image_header.jpeg_fault(shape) == ""),
-        lambda: _tried(raw, _accurate, _nothing()),
-        lambda: (_nothing(), told),
-    )
-    return pixels, shape, decoded
-
-
-def _image(raw):
+def _stored(raw, is_deep):
+    """The results of `stored`; raises where the data is corrupt."""
     # Not tf.io.decode_webp for WebP: a server that does not know that operation would
     # refuse the whole model. This one refuses only the file.
-    return tf.io.decode_image(raw, expand_animations=False)[..., tf.newaxis]
+    found = tf.cond(
+        is_deep,
+        lambda: tf.bitcast(tf.io.decode_png(raw, dtype=tf.uint16), tf.uint8),
+        lambda: tf.io.decode_image(raw, expand_animations=False)[..., tf.newaxis],
+    )
+    return tf.ensure_shape(found, (None, None, None, None)), tf.constant(True)
 
 
-def _deep_png(raw):
-    return tf.bitcast(tf.io.decode_png(raw, dtype=tf.uint16), tf.uint8)
-
-
-def _accurate(raw):
-    # The accurate transform, as other decoders have it; the default differs from it by
-    # up to 3 of 255.
-    pixels = tf.io.decode_jpeg(raw, channels=3, dct_method="INTEGER_ACCURATE")
-    return pixels[..., tf.newaxis]
-
-
-def _tried(raw, decode, otherwise):
-    """(what `decode` gives of a file, True), or (`otherwise`, False) where it raises.
-
-    A core decoder raises on corrupt data, which would fail the whole batch; a dataset
-    of one element can leave out what raised. Only a decoder is inside, because each
-    dataset is made anew for each file, in time that grows with its operations, and
-    would be looked through for optimisations each time.
-    """
-    tried = tf.data.Dataset.from_tensors(raw).map(lambda raw: (decode(raw), True))
-    failed = tf.data.Dataset.from_tensors((otherwise, False))
-    plain = tf.data.Options()
-    plain.autotune.enabled = False
-    plain.experimental_optimization.apply_default_optimizations = False
-    found = tried.ignore_errors().concatenate(failed).take(1).with_options(plain)
-    return found.get_single_element()
-
-
-def _nothing():
-    return tf.zeros((1, 1, 1, 1), tf.uint8)
+def _stored_jpeg(raw):
+    """The results of `stored_jpeg`; raises where the data is corrupt."""
+    shape = tf.io.extract_jpeg_shape(raw)
+    pixels = tf.cond(
+        image_header.has_room(shape),
+        # The accurate transform, as other decoders have it; the default differs from
+        # it by up to 3 of 255.
+        lambda: tf.io.decode_jpeg(raw, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.zeros((1, 1, 3), tf.uint8),
+    )
+    return tf.ensure_shape(pixels, (None, None, 3)), shape, tf.constant(True)

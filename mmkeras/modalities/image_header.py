@@ -28,6 +28,9 @@ _MAGICS = (
     {12: b"VP8X"},
 )
 _LAYOUT = {
+    "jpeg_first": (3, 1, "little"),
+    "jpeg_length": (4, 2, "big"),
+    "jpeg_second": (21, 1, "little"),
     "png_width": (16, 4, "big"),
     "png_height": (20, 4, "big"),
     "png_depth": (24, 1, "little"),
@@ -60,8 +63,9 @@ def read(raw):
         Dict of scalars: `format` int32 (index into FORMATS, 0 unknown), `depth` int64
         (bits a channel of a PNG, bits a pixel of a BMP, else 0), `palette` int64 (where
         a BMP's begins, bytes), `width` and `height` int64 (stored pixels, 0 of a JPEG),
-        `fault` string, "" where none. The size of a JPEG stands behind any number of
-        segments: `jpeg_fault` looks at it.
+        `is_plain` bool (a JPEG that is known here to have no `orientation`), `fault`
+        string, "" where none. The size of a JPEG stands behind any number of segments:
+        `jpeg_fault` looks at it.
     """
     head = binary.window(raw, 0, _HEAD_BYTES)
     found = binary.matches(head, _MAGICS)
@@ -89,21 +93,36 @@ def read(raw):
         "palette": palette,
         "width": width,
         "height": height,
+        "is_plain": _is_plain(has),
         "fault": fault,
     }
 
 
-def jpeg_fault(shape):
-    """The fault of a JPEG's size.
+def jpeg_fault(shape, decoded):
+    """The fault of a JPEG whose header is good: of its size or its data.
 
     Args:
-        shape: (3,) integers, height and width first.
+        shape: (3,) integers, height and width first; ones where they cannot be read.
+        decoded: scalar bool, whether the data could be decoded.
 
     Returns:
-        Scalar string, "" where there is room for it.
+        Scalar string, "" where there is none.
     """
-    shape = tf.cast(shape, tf.int64)
-    return binary.first_fault(_size_faults(True, shape[1], shape[0]))
+    height, width = tf.unstack(tf.cast(shape, tf.int64)[:2])
+    faults = _size_faults(True, width, height)
+    return binary.first_fault([*faults, (~decoded, lambda: corrupt(JPEG))])
+
+
+def has_room(shape):
+    """Whether a picture of this shape, (3,) integers, is to be decoded: scalar bool."""
+    pixels = tf.reduce_prod(tf.cast(shape, tf.int64)[:2])
+    return (pixels > 0) & (pixels <= MAX_PIXELS)
+
+
+def corrupt(number):
+    """The fault of a file of this format whose header is good and its data is not."""
+    name = tf.gather(FORMATS, number)
+    return binary.sentence(name, " data is truncated or corrupt")
 
 
 def orientation(raw):
@@ -116,9 +135,7 @@ def orientation(raw):
     def step(position, value, count):
         head = _bytes(raw, position, 4)
         marker, length = head[1], head[2] * 256 + head[3]
-        # Exif stands among the first segments, application data and comments; the
-        # picture's own begin behind them.
-        is_before = (head[0] == 0xFF) & ((marker // 16 == 0xE) | (marker == 0xFE))
+        is_before = (head[0] == 0xFF) & _may_hold_exif(marker)
         value = tf.cond(
             is_before & (marker == 0xE1),
             lambda: _exif_orientation(raw, position + 4, length - 2),
@@ -149,6 +166,21 @@ def _size(has, number, is_lossless, is_extended):
     widths = [0, 0, has["png_width"], has["gif_width"], has["bmp_width"], webp_width]
     heights = [0, 0, has["png_height"], has["gif_height"], bmp_height, webp_height]
     return tf.gather(widths, number), tf.gather(heights, number)
+
+
+def _is_plain(has):
+    """Whether no segment but JFIF's own stands before a JPEG's picture, as in most."""
+    first, second = (_may_hold_exif(has[key]) for key in ("jpeg_first", "jpeg_second"))
+    return ~first | ((has["jpeg_length"] == 16) & (has["jpeg_first"] == 0xE0) & ~second)
+
+
+def _may_hold_exif(marker):
+    """Whether Exif may stand in or behind this segment.
+
+    It stands among the first segments, application data and comments; the picture's
+    own begin behind them.
+    """
+    return (marker // 16 == 0xE) | (marker == 0xFE)
 
 
 def _bytes(raw, position, count):

@@ -37,6 +37,10 @@ _HEADER = {
     # The first bytes of WAVE_FORMAT_EXTENSIBLE's sub-format GUID: the real tag.
     "sub_tag": (24, 2, "little"),
 }
+# Most files begin like this: a fmt chunk of 16 bytes, and the samples.
+_PLAIN = ({12: b"fmt \x10\0\0\0", 36: b"data"},)
+_PLAIN_BYTES = 44
+_SIZES = {"riff": (4, 4, "little"), "plain": (40, 4, "little")}
 _WAVES = tuple({0: magic, 8: b"WAVE"} for magic in (b"RIFF", b"RF64", b"BW64"))
 _OTHERS = (
     *compressed.MAGICS,
@@ -75,7 +79,9 @@ def read(raw):
 def _scan(raw):
     """Where the fmt and data chunks lie: dict of int64 scalars, -1 where not found."""
     end = tf.cast(tf.strings.length(raw), tf.int64)
-    none = -tf.ones((), tf.int64)
+    head = binary.window(raw, 0, _PLAIN_BYTES)
+    sizes = binary.fields(head, _SIZES)
+    is_plain = binary.matches(head, _PLAIN)[0] & (end >= _PLAIN_BYTES)
 
     def unfinished(position, count, format_start, data_start, data_bytes):
         found = (format_start >= 0) & (data_start >= 0)
@@ -97,14 +103,18 @@ def _scan(raw):
             tf.where(is_data, size, data_bytes),
         )
 
-    start = (tf.constant(12, tf.int64), 0, none, none, tf.zeros((), tf.int64))
+    def known(plain, otherwise):
+        return tf.where(is_plain, tf.constant(plain, tf.int64), otherwise)
+
+    # Where all is known the loop, which takes longer than all else here, ends at once.
+    start = tf.constant(12, tf.int64), 0, known(20, -1), known(_PLAIN_BYTES, -1)
+    start = *start, tf.where(is_plain, sizes["plain"], 0)
     _, _, format_start, data_start, claimed = tf.while_loop(
         unfinished, step, start, parallel_iterations=1
     )
     # A program that writes to a pipe cannot go back to fill in the sizes. It leaves
     # 0xFFFFFFFF, or 0 with a RIFF size that does not count what follows.
-    riff = binary.fields(binary.window(raw, 4, 4), {"bytes": (0, 4, "little")})
-    riff_bytes = 8 + riff["bytes"]
+    riff_bytes = 8 + sizes["riff"]
     is_streamed = (claimed == _STREAMED) | ((claimed == 0) & (riff_bytes <= data_start))
     rest = tf.maximum(end - data_start, 0)
     return {

@@ -182,10 +182,14 @@ def test_every_fault_says_what_is_wrong(raw, sentence):
 
 
 def test_every_prefix_of_a_file_is_answered():
-    whole = riff(LIST, form(), DATA)
-    for length in range(90):
-        row, _ = ATTEMPT(whole[:length])
-        assert np.isfinite(row["voice"]).all()
+    for whole in (riff(LIST, form(), DATA), riff(form(), DATA)):
+        for length in range(90):
+            row, fault = ATTEMPT(whole[:length])
+            assert np.isfinite(row["voice"]).all()
+        assert fault == b""
+    # The plain head of 44 bytes is known at a glance, and only where it is whole.
+    for length, told in ((43, b"WAV file has no data"), (44, b"WAV file holds no")):
+        assert ATTEMPT(whole[:length])[1].numpy().startswith(told)
 
 
 def test_empty_is_missing():

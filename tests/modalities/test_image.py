@@ -122,6 +122,26 @@ def test_broken_exif_is_ignored():
 
 
 @pytest.mark.parametrize(
+    "before",
+    [b"", b"\xff\xfe\0\x05abc", b"\xff\xe2\0\x04ab\xff\xfe\0\x02"],
+    ids="nothing comment two".split(),
+)
+@pytest.mark.parametrize("start", [2, 20], ids="bare jfif".split())
+def test_what_stands_before_the_picture_does_not_hide_how_it_lies(start, before):
+    raw, lies = FILES["jpeg"], Pillow.Exif()
+    assert raw[2:6] == b"\xff\xe0\0\x10", "Pillow begins with JFIF's segment"
+    lies[0x0112] = 6
+    exif = lies.tobytes()
+    exif = b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif
+    plain, turned = (raw[:start] + before + more + raw[20:] for more in (b"", exif))
+    # Known from the first bytes, as of most files; else the segments are walked.
+    assert image_header.read(plain)["is_plain"].numpy() == (before == b"")
+    assert not image_header.read(turned)["is_plain"].numpy()
+    upright = np.rot90(ATTEMPT(plain)[0]["photo"].numpy(), -1)
+    np.testing.assert_array_equal(ATTEMPT(turned)[0]["photo"], upright)
+
+
+@pytest.mark.parametrize(
     ("size", "resize", "filled"),
     [
         ((48, 24), "stretch", (24, 24)),
@@ -256,6 +276,10 @@ def test_one_bad_file_leaves_the_others_of_its_batch():
         # Eager, in a pipeline, in a graph: not one bit of difference.
         for row in (DECODER.decode(raws[index]), next(iter(pipeline))):
             np.testing.assert_array_equal(rows["photo"][index], row["photo"])
+    # Without the bad file the batch is decoded at once, and is the same.
+    healthy, faults = batch(tf.gather(raws, [0, 1, 3]))
+    assert faults.numpy().tolist() == [b""] * 3
+    np.testing.assert_array_equal(healthy["photo"], rows["photo"].numpy()[[0, 1, 3]])
     none, faults = batch(tf.constant([], tf.string))
     assert none["photo"].shape == (0, SIDE, SIDE, 3) and faults.shape == (0,)
 
