@@ -4,7 +4,12 @@ import tensorflow as tf
 from pydantic import PositiveFloat, PositiveInt
 
 from mmkeras.modalities import binary, compressed, pcm, wav
-from mmkeras.modalities.resample import output_length, resample, source_length
+from mmkeras.modalities.resample import (
+    filters,
+    output_length,
+    resample,
+    source_length,
+)
 
 # Rows of one batch decoded at the same time: enough for the cores of a small server.
 PARALLEL_ROWS = 8
@@ -69,8 +74,12 @@ class Audio:
         with tf.control_dependencies([binary.raise_fault(fault)]):
             return {key: tf.identity(value) for key, value in row.items()}
 
-    def attempt(self, raw):
+    def attempt(self, raw, known=None):
         """As `decode`, but never raises.
+
+        Args:
+            raw: as of `decode`.
+            known: as of `resample`.
 
         Returns:
             (dict as `decode`, fault): a scalar string, "" where the file was decoded
@@ -81,7 +90,7 @@ class Audio:
         present = exists & (header["fault"] == "")
         clip, samples = tf.cond(
             present,
-            lambda: self._clip(raw, header),
+            lambda: self._clip(raw, header, known),
             lambda: (tf.zeros((self.clip_samples,)), tf.constant(0)),
         )
         row = {
@@ -93,14 +102,23 @@ class Audio:
 
     def attempt_batch(self, raws):
         """(batch,) files -> (dict as `decode` with a batch axis, (batch,) faults)."""
+        known = filters(self._first_rate(raws), self.rate_hz)
         return tf.map_fn(
-            self.attempt,
+            lambda raw: self.attempt(raw, known),
             raws,
             fn_output_signature=(self.specs, tf.TensorSpec((), tf.string)),
             parallel_iterations=PARALLEL_ROWS,
         )
 
-    def _clip(self, raw, header):
+    def _first_rate(self, raws):
+        """The rate of the first file that is there, Hz; most often that of all."""
+        there = tf.boolean_mask(raws, raws != "")
+        first = tf.concat([there[:1], [""]], 0)[0]
+        header = wav.read(first)
+        own = tf.constant(self.rate_hz, tf.int64)
+        return tf.where(header["fault"] == "", header["rate_hz"], own)
+
+    def _clip(self, raw, header, known):
         """((clip_samples,) float32, how many of them are sound) of a healthy file."""
         source_hz = header["rate_hz"]
         samples = tf.minimum(
@@ -108,7 +126,7 @@ class Audio:
         )
         frames = source_length(samples, source_hz, self.rate_hz)
         wave = pcm.samples(raw, header, frames)
-        wave = resample(wave, source_hz, self.rate_hz, samples)
+        wave = resample(wave, source_hz, self.rate_hz, samples, known)
         # A filter overshoots at steep edges.
         wave = tf.clip_by_value(wave, -1.0, 1.0)
         wave = tf.pad(wave, [[0, self.clip_samples - samples]])

@@ -35,7 +35,27 @@ def source_length(samples, source_hz, target_hz):
     return samples * source_hz // target_hz + _half(source_hz, target_hz) + 1
 
 
-def resample(wave, source_hz, target_hz, samples):
+def filters(source_hz, target_hz):
+    """What `resample` takes as `known`: the filters of one rate, made once.
+
+    Args:
+        source_hz: scalar int64, positive.
+        target_hz: int.
+
+    Returns:
+        (`source_hz`, (inputs, outputs) float32; (0, 0) where they are not needed).
+    """
+    up, down = _ratio(source_hz, target_hz)
+    rows, columns = _matrix_shape(up, down)
+    matrix = tf.cond(
+        (up != down) & (rows * columns <= MAX_MATRIX),
+        lambda: _matrix(up, down, rows, columns),
+        lambda: tf.zeros((0, 0)),
+    )
+    return source_hz, tf.ensure_shape(matrix, (None, None))
+
+
+def resample(wave, source_hz, target_hz, samples, known=None):
     """The first `samples` of a sound at another rate.
 
     Before its start and after its end the sound is silence.
@@ -45,18 +65,26 @@ def resample(wave, source_hz, target_hz, samples):
         source_hz: scalar int64.
         target_hz: int.
         samples: scalar int64, at most `output_length` of the frames.
+        known: `filters` of the rate that most sounds have, to be made once for all.
 
     Returns:
         (samples,) float32 at `target_hz`. Equal rates: `wave` itself, bit for bit.
     """
     up, down = _ratio(source_hz, target_hz)
     rows, columns = _matrix_shape(up, down)
+
+    def matrix():
+        make = lambda: _matrix(up, down, rows, columns)  # noqa: E731
+        if known is None:
+            return make()
+        return tf.cond(source_hz == known[0], lambda: known[1], make)
+
     return tf.case(
         [
             (up == down, lambda: wave[:samples]),
             (
                 rows * columns <= MAX_MATRIX,
-                lambda: _by_blocks(wave, up, down, samples),
+                lambda: _by_blocks(wave, up, down, samples, matrix()),
             ),
         ],
         default=lambda: _by_positions(wave, up, down, samples),
@@ -98,7 +126,7 @@ def _matrix_shape(up, down):
     return 2 * _half(down, up) + periods * down, periods * up
 
 
-def _by_blocks(wave, up, down, samples):
+def _by_blocks(wave, up, down, samples, matrix):
     """Rows of input times one matrix of filters: for ratios of small numbers."""
     rows, columns = _matrix_shape(up, down)
     hop = columns // up * down
@@ -111,7 +139,6 @@ def _by_blocks(wave, up, down, samples):
     hops = tf.reshape(wave, tf.stack([-1, hop]))  # (blocks + overlap, hop)
     starts = tf.range(blocks)[:, tf.newaxis] + tf.range(overlap)
     frames = tf.reshape(tf.gather(hops, starts), tf.stack([blocks, overlap * hop]))
-    matrix = _matrix(up, down, rows, columns)
     return tf.reshape(tf.matmul(frames[:, :rows], matrix), [-1])[:samples]
 
 

@@ -1,19 +1,31 @@
-"""What reading rows costs: against bare TensorFlow, and for a million rows.
+"""What reading rows costs: beside other ways to read them, and for a million rows.
 
-    python tests/benchmarks/data.py rows --rows 2000
+    python tests/benchmarks/data.py rows --turns 5 [--torch PYTHON]
+    python tests/benchmarks/data.py sounds
     python tests/benchmarks/data.py million
 
-`rows`: rows per second of a text, a JPEG of 300 x 300 pixels scaled to 224 and a WAV of
-2 s, as training decodes them and as a loop that only decodes with TensorFlow's own
-operations, one after the other in one process, without memory between them.
+`rows`: a text, a JPEG of 300 x 300 pixels scaled to 224 and a WAV of 2 s as log-mel
+spectrogram, as training reads and decodes them; with a loop that only decodes with
+TensorFlow's own operations; and, where an interpreter that has PyTorch, Pillow and
+soundfile is named, with a DataLoader of two workers (`torch_rows.py`). The log-mel is
+the same layer in both loops of TensorFlow, and the same sums in PyTorch.
+`sounds`: WAV files of 3 s, 44.1 kHz, stereo, to log-mel spectrograms at 16 kHz; as
+training decodes them and with a loop of librosa's load and melspectrogram.
 `million`: seconds from the manifest's path to the first batch and memory above an empty
 process, and milliseconds of cores a batch, of 10,000 and of 1,000,000 rows; each in a
 process of its own. A row is a text and one of 200 pictures and sounds.
+
+What is compared runs in turns, and the median of the turns is told: the machine may be
+busy. All files are in the system's memory after the first turn.
 """
 
 import argparse
+import contextlib
 import csv
+import functools
+import itertools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +36,8 @@ from pathlib import Path
 import numpy as np
 
 FILES, BATCH = 200, 32
+# Batches of a turn: those that only fill what is held ahead, and those that count.
+AHEAD, COUNTED = 6, 24
 
 
 def media(folder, size=300, seconds=2):
@@ -91,6 +105,13 @@ def ours(chosen):
     return dataset.shuffled(prepared.rows["train"], targets, batch_size=BATCH, seed=0)
 
 
+def log_mel():
+    """The layer of both loops of TensorFlow."""
+    from mmkeras import layers
+
+    return layers.LogMel(16_000)
+
+
 def bare(path):
     """The same rows by TensorFlow's own decoders: no faults, no headers, no order."""
     import tensorflow as tf
@@ -103,6 +124,7 @@ def bare(path):
     ]
     words = tf.keras.layers.TextVectorization(output_sequence_length=16)
     words.adapt(columns[0])
+    spectra = log_mel()
 
     def decode(text, image, audio):
         pixels = tf.io.decode_jpeg(tf.io.read_file(image), channels=3)
@@ -112,36 +134,165 @@ def bare(path):
 
     rows = tf.data.Dataset.from_tensor_slices(tuple(columns)).repeat()
     rows = rows.map(decode, tf.data.AUTOTUNE).batch(BATCH)
-    rows = rows.map(lambda text, *others: (words(text), *others))
+    rows = rows.map(
+        lambda text, image, audio: (words(text), image, spectra(audio)),
+        tf.data.AUTOTUNE,
+    )
     return rows.prefetch(2)
 
 
-def speed(batches, count):
-    """Rows a second, after ten batches to begin with; (of the clock, of cores)."""
-    iterator = iter(batches)
-    for _ in range(10):
-        next(iterator)
+def read(path):
+    """`ours`, with the log-mel that a model computes first."""
+    import tensorflow as tf
+
+    spectra = log_mel()
+
+    def heard(inputs, targets):
+        return {**inputs, "audio": spectra(inputs["audio"])}, targets
+
+    return ours(recipe(path)).map(heard, tf.data.AUTOTUNE).prefetch(2)
+
+
+def turn(batches):
+    """Rows a second of a turn of an iterator: (of the clock, of a core)."""
+    for _ in range(AHEAD):
+        next(batches)
     began = time.perf_counter(), time.process_time()
-    for _ in range(count // BATCH):
-        next(iterator)
+    for _ in range(COUNTED):
+        next(batches)
     ended = time.perf_counter(), time.process_time()
-    return [count / (end - begin) for begin, end in zip(began, ended, strict=True)]
+    spent = [end - begin for begin, end in zip(began, ended, strict=True)]
+    return [COUNTED * BATCH / each for each in spent]
+
+
+def turns(ways, count):
+    """The median of `count` turns of each way, one way after the other.
+
+    Args:
+        ways: {name: function that makes a turn, as `turn`}.
+        count: turns of each; one more comes first and does not count.
+
+    Returns:
+        {name: (rows a second of the clock, of a core)}.
+    """
+    made = [{name: way() for name, way in ways.items()} for _ in range(1 + count)]
+    return {
+        name: [
+            statistics.median(column)
+            for column in zip(*(each[name] for each in made[1:]), strict=True)
+        ]
+        for name in ways
+    }
+
+
+def told(what, found):
+    """Prints a table; the last way is compared with the others.
+
+    Args:
+        what: "rows", or "clips".
+        found: {name: how many a second, (of the clock, of a core)}.
+    """
+    print(f"| | {what} a second | {what} a second of a core |\n| --- | --- | --- |")
+    *others, (last, mine) = found.items()
+    for name, pair in found.items():
+        print(f"| {name} | {pair[0]:.0f} | {pair[1]:.0f} |")
+    for name, pair in others:
+        print(
+            f"| {last} / {name} | {mine[0] / pair[0]:.2f} | {mine[1] / pair[1]:.2f} |"
+        )
 
 
 def rows(options):
     """The first table."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         media(Path(folder))
-        path = manifest_of(Path(folder), 4000)
-        theirs = speed(bare(path), options.rows)
-        mine = speed(ours(recipe(path)), options.rows)
-        again = speed(bare(path), options.rows)
-    theirs = [max(pair) for pair in zip(theirs, again, strict=True)]
-    print("| | rows a second | rows a second of a core |\n| --- | --- | --- |")
-    print(f"| TensorFlow's decoders alone | {theirs[0]:.0f} | {theirs[1]:.0f} |")
-    print(f"| as training reads them | {mine[0]:.0f} | {mine[1]:.0f} |")
-    ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
-    print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+        path, ways = manifest_of(Path(folder), 4000), {}
+        if options.torch:
+            ways["PyTorch"] = torch(stack, options.torch, path)
+        else:
+            print("PyTorch is left out: name an interpreter with --torch PYTHON")
+        ways["bare TensorFlow"] = functools.partial(turn, iter(bare(path)))
+        ways["mmkeras"] = functools.partial(turn, iter(read(path)))
+        told("rows", turns(ways, options.turns))
+
+
+def torch(stack, python, path):
+    """A function that makes a turn of PyTorch's DataLoader, in a process of its own."""
+    from mmkeras.layers.sound import mel_filters
+
+    np.save(path.parent / "filters.npy", mel_filters(16_000, 512, 40))
+    script = Path(__file__).with_name("torch_rows.py")
+    command = [python, script, path, str(BATCH), str(AHEAD), str(COUNTED)]
+    pipe = subprocess.PIPE
+    process = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe))
+    stack.callback(process.stdin.close)
+
+    def one():
+        process.stdin.write(b"turn\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        return json.loads(answer) if answer else sys.exit("PyTorch's process ended")
+
+    return one
+
+
+def clips(folder, rate_hz=44_100, seconds=3, count=60):
+    """Stereo sounds as WAV files; their paths."""
+    import soundfile
+
+    rng, paths = np.random.default_rng(0), []
+    for number in range(count):
+        samples = rng.integers(-9000, 9000, (rate_hz * seconds, 2)).astype("int16")
+        paths.append(f"{folder}/{number}.wav")
+        soundfile.write(paths[-1], samples, rate_hz)
+    return paths
+
+
+def heard(paths):
+    """Batches of log-mel spectrograms of these sounds, without end."""
+    import tensorflow as tf
+
+    from mmkeras import dataset, modalities
+
+    decoder, spectra = modalities.Audio("it", clip_seconds=3.0), log_mel()
+    names = tf.data.Dataset.from_tensor_slices(paths).repeat().batch(BATCH)
+    return names.map(
+        dataset.reading.as_written(lambda some: dataset.read(decoder, some)),
+        tf.data.AUTOTUNE,
+    ).map(lambda row, _: spectra(row["it"]), tf.data.AUTOTUNE)
+
+
+def librosas(paths):
+    """The same by librosa's loop, a batch at a time."""
+    import librosa
+
+    def one(path):
+        wave, rate_hz = librosa.load(path, sr=16_000, mono=True)
+        power = librosa.feature.melspectrogram(
+            y=wave,
+            sr=rate_hz,
+            n_fft=512,
+            win_length=400,
+            hop_length=160,
+            n_mels=40,
+            htk=True,
+            norm=None,
+            pad_mode="constant",
+        )
+        return librosa.power_to_db(power, top_db=None)
+
+    names = itertools.cycle(paths)
+    while True:
+        yield [one(path) for path in itertools.islice(names, BATCH)]
+
+
+def sounds(options):
+    """The second table."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = clips(folder)
+        loops = {"librosa": librosas(paths), "mmkeras": iter(heard(paths))}
+        ways = {name: functools.partial(turn, each) for name, each in loops.items()}
+        told("clips", turns(ways, options.turns))
 
 
 def memory_mb():
@@ -171,7 +322,7 @@ def one(options):
 
 
 def million(_):
-    """The second table."""
+    """The third table."""
     with tempfile.TemporaryDirectory() as folder:
         media(Path(folder))
         print("| rows | seconds to the first batch | of cores |", end="")
@@ -194,8 +345,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = parser.add_subparsers(required=True)
     part = parts.add_parser("rows")
-    part.add_argument("--rows", type=int, default=2000)
+    part.add_argument("--turns", type=int, default=5)
+    part.add_argument("--torch", metavar="PYTHON", help="an interpreter with PyTorch")
     part.set_defaults(run=rows)
+    part = parts.add_parser("sounds")
+    part.add_argument("--turns", type=int, default=5)
+    part.set_defaults(run=sounds)
     parts.add_parser("million").set_defaults(run=million)
     part = parts.add_parser("one")
     part.add_argument("manifest")
