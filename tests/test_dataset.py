@@ -246,6 +246,7 @@ def test_only_keep_and_or(held, fresh):
         kept = next(iter(dataset.ordered(loaded.keep(mask), len(three), 100)))
         for key, tensor in kept.items():
             np.testing.assert_array_equal(tensor, held.arrays[key].numpy()[three])
+        assert loaded.keep(np.ones(COUNT, bool)) is loaded
     both = held.only({"text", "text_present"}) | fresh.only(names)
     mixed = next(iter(dataset.ordered(both, COUNT, COUNT)))
     assert set(mixed) == {"text", "text_present", "image", "image_present"}

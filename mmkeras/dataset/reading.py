@@ -82,7 +82,9 @@ class Rows:
         return taken
 
     def keep(self, mask):
-        """The rows where `mask`, (rows,) bool, is True."""
+        """The rows where `mask`, (rows,) bool array, is True."""
+        if mask.all():
+            return self  # no second copy of what may be gigabytes
         pick = lambda column: tf.boolean_mask(column, mask)  # noqa: E731
         return Rows(
             {key: pick(array) for key, array in self.arrays.items()},

@@ -133,8 +133,11 @@ class Manifest:
             faults: {line: (column, reason)}.
 
         Returns:
-            A Manifest; the rows stand in `rejected`, in the order of the file.
+            A Manifest; the rows stand in `rejected`, in the order of the file. Itself
+            where there is no fault: a copy takes room for all cells again.
         """
+        if not faults:
+            return self
         refused = [
             _refuse(line, self.frame.loc[line].to_dict(), self.id, *fault)
             for line, fault in faults.items()

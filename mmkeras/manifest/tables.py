@@ -1,10 +1,12 @@
 """A table of texts from a CSV, a Parquet file or a DataFrame: the cells as they are."""
 
+import array
 import csv
 import dataclasses
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 PARQUET = (".parquet", ".pq")
@@ -107,14 +109,14 @@ def _read_csv(path, separator, encoding):
     csv.field_size_limit(max(csv.field_size_limit(), path.stat().st_size))
     # Strict: a quote that is never closed would swallow the rows after it.
     reader = csv.reader(text, delimiter=separator, strict=True)
-    header, lines, kept, ragged, start = None, [], [], {}, 1
+    kept, lines, ragged, start = None, array.array("q"), {}, 1
     try:
         for cells in reader:  # an empty line is no row
-            if cells and header is None:
-                header = [cell.strip() for cell in cells]
-            elif len(cells) == len(header or ()):
-                lines += [start] * bool(cells)
-                kept += [cells] * bool(cells)
+            if cells and kept is None:
+                kept = _Columns([cell.strip() for cell in cells])
+            elif cells and len(cells) == len(kept.header):
+                lines.append(start)
+                kept.add(cells)
             elif cells:
                 ragged[start] = cells
             start = reader.line_num + 1  # a quoted cell may span several lines
@@ -123,16 +125,49 @@ def _read_csv(path, separator, encoding):
             f"{path.name} is not CSV in the row that begins on line {start}: {error}. "
             'A cell that begins with " ends with one, and each " within it is doubled'
         ) from None
-    if header is None:
+    if kept is None:
         raise ManifestError(f"{path.name} is empty: expected a header and rows")
-    _require(path.name, header, len(kept) + len(ragged))
-    columns = list(zip(*kept, strict=True)) or [()] * len(header)
-    del kept
-    frame = {
-        name: list(map(str.strip, cells))
-        for name, cells in zip(header, columns, strict=True)
-    }
-    return Table(pd.DataFrame(frame, lines, dtype=object), ragged)
+    _require(path.name, kept.header, len(lines) + len(ragged))
+    index = np.frombuffer(lines, "int64") if lines else []
+    return Table(pd.DataFrame(kept.taken(), index, dtype=object), ragged)
+
+
+class _Columns:
+    """Rows as they come, held column by column in little memory: there may be millions.
+
+    A list for each row would take more than its cells do. Equal cells of a column, as
+    labels and files are, become one text; where most differ, that is given up.
+
+    Attributes:
+        header: names of the columns.
+    """
+
+    PILE, KNOWN = 4096, 20_000
+
+    def __init__(self, header):
+        self.header = header
+        self._rows, self._columns = [], [[] for _ in header]
+        self._known = [{} for _ in header]
+
+    def add(self, cells):
+        """Takes the cells of a row."""
+        self._rows.append(cells)
+        if len(self._rows) == self.PILE:
+            self._settle()
+
+    def taken(self):
+        """{name: (rows,) array of str}; nothing is left here."""
+        self._settle()
+        columns, self._columns = self._columns[::-1], []
+        return {name: np.array(columns.pop(), object) for name in self.header}
+
+    def _settle(self):
+        for place, cells in enumerate(zip(*self._rows, strict=True)):
+            cells, known = map(str.strip, cells), self._known[place]
+            if len(known) < self.KNOWN:
+                cells = [known.setdefault(cell, cell) for cell in cells]
+            self._columns[place].extend(cells)
+        self._rows = []
 
 
 def _require(name, header, rows):

@@ -120,7 +120,7 @@ def _truths(made, frame, masks):
     for split, mask in masks.items():
         truths[split], weights[split] = {}, {}
         for name, task in made.items():
-            truths[split][name], known = tasks.truth(task, frame[mask][name])
+            truths[split][name], known = tasks.truth(task, frame.loc[mask, name])
             weights[split][name] = known.astype("float32")
     return truths, weights
 

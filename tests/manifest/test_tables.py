@@ -120,3 +120,20 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'mmkeras\[parquet\]'"):
         tables.read(tmp_path / "rows.pq")
     assert cli.main(["check", str(tmp_path / "rows.pq")]) == cli.MISSING
+
+
+def test_rows_come_in_piles_and_equal_cells_are_one_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables._Columns, "PILE", 7)
+    monkeypatch.setattr(tables._Columns, "KNOWN", 20)
+    rows = [(f"row {n}", f"file {n % 3}.wav", " x ") for n in range(40)]
+    lines = ["id,sound,label", *map(",".join, rows)]
+    (tmp_path / "rows.csv").write_text("\n".join([*lines[:9], "", "a,b", *lines[9:]]))
+    table = tables.read(tmp_path / "rows.csv")
+    frame = table.frame
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert frame.to_numpy().tolist() == cells
+    assert frame.index.tolist() == [*range(2, 10), *range(12, 44)]
+    assert table.ragged == {11: ["a", "b"]}
+    assert [frame[name].map(id).nunique() for name in frame] == [40, 3, 1]
+    rows = manifest.Manifest(tmp_path / "rows.csv", frame, {"sound": "audio"}, {})
+    assert rows.reject({}) is rows
