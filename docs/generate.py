@@ -6,7 +6,6 @@ recipe's check reads them, their meaning from the docstrings.
 
 import ast
 import functools
-import importlib
 import re
 import typing
 from pathlib import Path
@@ -239,8 +238,7 @@ def cli_page():
         "`mmkeras VERB`. Results go to stdout, progress to stderr.",
     ]
     for name in cli.VERBS:
-        verb = importlib.import_module(f"mmkeras.verbs.{name}")
-        text = cli._verb_parser(name, verb).format_help()
+        text = cli._verb_parser(name, cli.verb_of(name)).format_help()
         lines += [f"## {name}", f"```text\n{text.rstrip()}\n```"]
     return "\n\n".join(lines)
 

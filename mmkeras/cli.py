@@ -23,6 +23,7 @@ VERBS = {
     "train": "trains a recipe and judges the run",
     "tune": "tries values of a recipe's keys, trains the best",
     "launch": "starts several workers of one run on this machine",
+    "data-worker": "reads rows for trainings on other machines, over tf.data service",
     "evaluate": "judges a run on a split, or on another manifest",
     "export": "writes a SavedModel that answers raw bytes, proved equal to the run",
     "predict": "answers one raw row, or all rows of a manifest",
@@ -47,6 +48,7 @@ EXIT_CODES = {
     "FloatingPointError": FAILED,
     "NotWrittenError": FAILED,
     "WorkerLostError": FAILED,
+    "ServiceError": FAILED,
     "Terminated": TERMINATED,
     "KeyboardInterrupt": INTERRUPTED,
     "ServerError": FAILED,
@@ -74,9 +76,14 @@ def main(arguments=None):
         return _no_verb(name, arguments)
     # TensorFlow reads these when it is imported: warnings and worse, no banners.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    verb = importlib.import_module(f"mmkeras.verbs.{name}")
+    verb = verb_of(name)
     options, extra = _verb_parser(name, verb).parse_known_args(arguments[1:])
     return _guarded(name, verb, options, extra)
+
+
+def verb_of(name):
+    """The module of a verb."""
+    return importlib.import_module(f"mmkeras.verbs.{name.replace('-', '_')}")
 
 
 def _no_verb(name, arguments):

@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 ALL = "\n".join([TEXT, *(page.read_text(encoding="utf-8") for page in PAGES)])
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", ALL, re.MULTILINE | re.DOTALL)
-COMMANDS = re.findall(r"mmkeras ([a-z]+\b[^`\n#]*)", ALL)
+COMMANDS = re.findall(r"mmkeras ([a-z-]+\b[^`\n#]*)", ALL)
 
 
 def blocks(language):
@@ -22,8 +22,7 @@ def blocks(language):
 
 
 def parser(verb):
-    module = importlib.import_module(f"mmkeras.verbs.{verb}")
-    return cli._verb_parser(verb, module)
+    return cli._verb_parser(verb, cli.verb_of(verb))
 
 
 def options(verb):

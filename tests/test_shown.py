@@ -50,6 +50,8 @@ BLOCKS_LEFT_OUT = {
 }
 ELSEWHERE = {
     "mmkeras launch ": "tests/verbs/test_launch.py",
+    "mmkeras data-worker ": "tests/dataset/test_service.py",
+    "mmkeras train pets.yaml --set train.data_service": "tests/dataset/test_service.py",
     "mmkeras tune ": "tests/verbs/test_tune.py",
     "mmkeras serve ": "tests/serving/test_server.py",
     "mmkeras digits ": "tests/verbs/test_digits.py",

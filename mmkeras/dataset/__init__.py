@@ -7,6 +7,7 @@ permutation of row numbers drawn from (seed, epoch), in constant memory.
 from mmkeras.dataset.batching import (
     WHOLE,
     Share,
+    flow,
     labelled,
     ordered,
     permute,
@@ -23,15 +24,19 @@ from mmkeras.dataset.reading import (
     openable,
     read,
 )
+from mmkeras.dataset.service import Service, ServiceError
 
 __all__ = [
     "CHUNK",
     "WHOLE",
     "Drawn",
     "Rows",
+    "Service",
+    "ServiceError",
     "Share",
     "broken_files_named",
     "faults",
+    "flow",
     "labelled",
     "load",
     "openable",

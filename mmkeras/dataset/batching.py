@@ -1,5 +1,6 @@
 """Decoded rows and targets -> batches, in the order of an epoch or of the file."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,11 +16,14 @@ class Share(NamedTuple):
         of: how many replicas there are.
         fixed: every step has all its rows, as a TPU wants: the last of an epoch is
             filled up with rows of weight 0.
+        flow: who makes the batches, in the way of `flow`, which is this process itself
+            and what None stands for; or `service.Service.flow`.
     """
 
     mine: tuple = (0,)
     of: int = 1
     fixed: bool = False
+    flow: Callable | None = None
 
 
 WHOLE = Share()
@@ -40,6 +44,23 @@ def ordered(rows, count, batch_size):
     return numbers.map(as_written(rows.take), tf.data.AUTOTUNE).prefetch(2)
 
 
+def flow(give, first, last):
+    """The batches of these numbers, in their order, made by this process.
+
+    Args:
+        give: function of a number, () int64 -> the batch; TensorFlow's operations.
+        first: the first number.
+        last: the one behind the last; None: without end.
+
+    Returns:
+        tf.data.
+    """
+    counter = tf.data.Dataset.counter
+    numbers = counter(first) if last is None else tf.data.Dataset.range(first, last)
+    # Deterministic: the order of batches is the order of their numbers.
+    return numbers.map(as_written(give), tf.data.AUTOTUNE).prefetch(2)
+
+
 def labelled(rows, targets, batch_size, share=WHOLE):
     """The inputs and targets of all rows once, in order; see `ordered`.
 
@@ -51,12 +72,14 @@ def labelled(rows, targets, batch_size, share=WHOLE):
     """
     held, count = _taught(targets)
     held = tf.nest.map_structure(tf.constant, held)
+    dealt = _Dealt(count, batch_size, share)
 
-    def take(places):
-        return rows.take(places % count), *_told(held, places, places % count, share)
+    def give(number):
+        places = dealt.places(number)
+        numbers = places % count
+        return rows.take(numbers), *_told(held, places, numbers, share)
 
-    steps = _steps(0, count, batch_size, share)
-    return steps.map(take, tf.data.AUTOTUNE).prefetch(2)
+    return (share.flow or flow)(give, 0, dealt.batches)
 
 
 def shuffled(
@@ -87,13 +110,10 @@ def shuffled(
     augment, mix = augment if isinstance(augment, tuple) else (augment, None)
     first_epoch, first_step = begin
 
-    def order(epoch):
-        done = tf.where(epoch == first_epoch, first_step, 0) * batch_size
-        steps = _steps(tf.cast(done, tf.int64), count, batch_size, share)
-        return steps.map(lambda places: (epoch, places))
+    dealt = _Dealt(count, batch_size, share)
 
-    @as_written
-    def take(epoch, places):
+    def give(number):
+        epoch, places = number // dealt.batches, dealt.places(number % dealt.batches)
         numbers = permute(places % count, count, seed, epoch)
         inputs = rows.take(numbers)
         if augment:
@@ -103,29 +123,43 @@ def shuffled(
             inputs, told = mix(inputs, told, row_seeds(seed, epoch, numbers))
         return inputs, *told
 
-    epochs = tf.data.Dataset.counter(first_epoch)
-    # Deterministic: the order of batches is the order of their numbers.
-    return epochs.flat_map(order).map(take, tf.data.AUTOTUNE).prefetch(2)
+    first = first_epoch * dealt.batches + first_step * len(share.mine)
+    return (share.flow or flow)(give, first, None)
 
 
-def _steps(first, count, batch_size, share):
-    """The places of rows in an epoch, (batch,) int64 a batch, from `first` on.
+class _Dealt(NamedTuple):
+    """Which rows of an epoch are in which batch of a share.
 
-    Those of a `fixed` share go on beyond the last row, to be counted from the first.
+    Attributes:
+        count: rows of an epoch.
+        batch_size: rows of a step.
+        share: a `Share`.
     """
-    end = -(-count // batch_size) * batch_size if share.fixed else count
-    steps = tf.data.Dataset.range(first, end).batch(batch_size, share.fixed)
-    if share.of == 1:
-        return steps
-    shape = (batch_size // share.of if share.fixed else None,)
 
-    def split(places):
-        mine = tf.data.Dataset.from_tensor_slices(list(share.mine))
-        return mine.map(
-            lambda replica: tf.ensure_shape(places[replica :: share.of], shape)
-        )
+    count: int
+    batch_size: int
+    share: Share
 
-    return steps.flat_map(split)
+    @property
+    def batches(self):
+        """How many an epoch has: one for each step and replica of this process."""
+        return -(-self.count // self.batch_size) * len(self.share.mine)
+
+    def places(self, number):
+        """The places of the rows of a batch, (batch,) int64, in the order of an epoch.
+
+        Those of a `fixed` share go on beyond the last row, to be counted from the
+        first.
+        """
+        own = len(self.share.mine)
+        first = number // own * self.batch_size
+        last = first + self.batch_size
+        if not self.share.fixed:
+            last = tf.minimum(last, self.count)
+        replica = tf.gather(tf.constant(self.share.mine, tf.int64), number % own)
+        places = tf.range(first, last)[replica :: self.share.of]
+        size = self.batch_size // self.share.of if self.share.fixed else None
+        return tf.ensure_shape(places, (size,))
 
 
 def _told(held, places, numbers, share):

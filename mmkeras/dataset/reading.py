@@ -217,14 +217,20 @@ def broken_files_named():
     try:
         yield
     except tf.errors.OpError as error:
-        checked = re.search(r"assertion failed: \[(.*?)\] \[(.*)\]", str(error))
-        opened = re.search(r"([^:\s][^:\n]*); (No such file.*|Perm.*)", str(error))
-        if not (found := checked or opened):
+        if not (found := broken(error)):
             raise
-        path, reason = (part.replace("\\'", "'") for part in found.groups())
+        path, reason = found
         raise ManifestError(
             f"{path} could be read when the run began and no longer can: {reason}"
         ) from error
+
+
+def broken(error):
+    """(path, what is wrong with it) of the file that an OpError is of; else None."""
+    checked = re.search(r"assertion failed: \[(.*?)\] \[(.*)\]", str(error))
+    opened = re.search(r"([^:\s][^:\n]*); (No such file.*|Perm.*)", str(error))
+    found = checked or opened
+    return found and tuple(part.replace("\\'", "'") for part in found.groups())
 
 
 def _by_line(rows, first, found):

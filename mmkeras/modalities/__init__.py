@@ -10,6 +10,7 @@ a decoder takes several; its faults have the same shape.
 
 import functools
 
+from mmkeras.modalities import compressed
 from mmkeras.modalities.audio import Audio
 from mmkeras.modalities.hub import HubTexts
 from mmkeras.modalities.image import Image
@@ -30,12 +31,13 @@ READERS = {
 }
 
 
-def make(inputs, branches):
+def make(inputs, branches, *, portable=False):
     """The decoder of every input.
 
     Args:
         inputs: the resolved `data.inputs` of a recipe, {column: {kind, options}}.
         branches: its resolved `branches`, {column: {kind, options}}.
+        portable: read files by TensorFlow's operations alone, as another process can.
 
     Returns:
         {input: decoder}.
@@ -48,6 +50,8 @@ def make(inputs, branches):
         if choice["kind"] == "text" and branch["kind"] in READERS:
             decoder = READERS[branch["kind"]](branch)
         made[name] = decoder(name, **options)
+        if portable and hasattr(made[name], "unpacked"):
+            made[name].unpacked = compressed.portable
     return made
 
 

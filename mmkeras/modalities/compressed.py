@@ -24,6 +24,29 @@ SUBTYPES = {
 }
 
 
+def portable(raws):
+    """As `unpacked` in other processes, which have no Python of ours.
+
+    Args:
+        raws: (batch,) string, whole files.
+
+    Returns:
+        (raws, faults): two (batch,) strings; a file that is compressed is a fault.
+    """
+    found = _begins(raws)
+    kinds = tf.gather(
+        [name for name, _ in MAGICS], tf.argmax(tf.cast(found, tf.int32), axis=0)
+    )
+    fault = tf.strings.join(
+        [
+            kinds,
+            " is unpacked by Python, which no data worker has: write the files once as "
+            "WAV, `mmkeras prepare`",
+        ]
+    )
+    return raws, tf.where(tf.reduce_any(found, axis=0), fault, "")
+
+
 def unpacked(raws):
     """Files of any kind, those unpacked that are compressed; no operation to serve.
 
@@ -34,8 +57,7 @@ def unpacked(raws):
         (raws, or the bytes of WAV files; faults): two (batch,) strings; "" and what is
         wrong where one cannot be unpacked.
     """
-    begins = [tf.strings.substr(raws, 0, len(m[0])) == m[0] for _, m in MAGICS]
-    packed = tf.reduce_any(begins, axis=0)
+    packed = tf.reduce_any(_begins(raws), axis=0)
 
     def unpack(given):
         raw, is_packed = given
@@ -47,6 +69,11 @@ def unpacked(raws):
         lambda: tf.map_fn(unpack, (raws, packed), fn_output_signature=(string, string)),
         lambda: (raws, tf.fill(tf.shape(raws), "")),
     )
+
+
+def _begins(raws):
+    """Whether files begin as those of each of `MAGICS`, (kinds, batch) bool."""
+    return tf.stack([tf.strings.substr(raws, 0, len(m[0])) == m[0] for _, m in MAGICS])
 
 
 def _python(raw):

@@ -1,5 +1,6 @@
 """The section `train`: how the model is fitted."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,11 +13,19 @@ from mmkeras.families import (
 )
 from mmkeras.recipe.section import Section
 
+ADDRESS = r"grpc://([^\s:/\[\]]+|\[[0-9A-Fa-f:]+\]):\d{1,5}"
+
 
 def _rows(value):
     whole = isinstance(value, int) and not isinstance(value, bool)
     if value != "auto" and not (whole and value > 0):
         raise ValueError("expected a count of rows from 1, or auto")
+    return value
+
+
+def _address(value):
+    if value is not None and not re.fullmatch(ADDRESS, str(value)):
+        raise ValueError("expected the address of a dispatcher, grpc://HOST:PORT")
     return value
 
 
@@ -158,6 +167,11 @@ class Train(Section):
         description="minutes after which a fit ends, those before --resume included; "
         "the baselines have as many each",
     )
+    data_service: Annotated[str | None, BeforeValidator(_address)] = Field(
+        None,
+        description="grpc://HOST:PORT of a dispatcher whose workers read and change "
+        "the rows, see `mmkeras data-worker`; none: this process does",
+    )
     profile_steps: tuple[PositiveInt, PositiveInt] | None = Field(
         None,
         description="first and last step that TensorBoard's profiler watches, counted "
@@ -202,7 +216,21 @@ class Train(Section):
                 f"train.profile_steps: the first step, {self.profile_steps[0]}, comes "
                 f"after the last, {self.profile_steps[1]}"
             )
-        return found
+        return found + self._service()
+
+    def _service(self):
+        """Sentences on keys that do not go with a data service."""
+        told = f"train.data_service: {self.data_service} feeds one process, and "
+        if self.data_service and self.strategy in ("multiworker", "tpu"):
+            return [
+                f"{told}train.strategy: {self.strategy} was not tried with it: drop one"
+            ]
+        if self.data_service and self.batch_size == "auto":
+            return [
+                f"{told}train.batch_size: auto measures in processes of its own: give "
+                "a number"
+            ]
+        return []
 
     def _sizes(self):
         """Sentences on keys that do not go with a batch size."""

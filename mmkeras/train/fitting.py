@@ -105,7 +105,7 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
             augment.changes(recipe.augment, kinds, _words(prepared, names)),
             augment.mixer(recipe.augment, kinds),
         ),
-        share=place.share,
+        share=prepared.share(place.share),
     )
     compile_model(recipe, fitted, prepared.tasks, steps, options.learning_rates)
     make_state(fitted, prepared.taught("train"))
@@ -161,7 +161,8 @@ def _held_out(rows, prepared):
     if not count:
         return {}
     size = distribution.even(count, EVALUATED, place.share)
-    batches = dataset.labelled(rows, prepared.taught("valid"), size, place.share)
+    share = prepared.share(place.share)
+    batches = dataset.labelled(rows, prepared.taught("valid"), size, share)
     return {
         "validation_data": distribution.spread(batches),
         "validation_steps": -(-count // size),
@@ -240,6 +241,12 @@ def _words(prepared, names):
 def _on_features(recipe, prepared, network, title):
     """(the model to fit, {split: rows}): frozen backbones have run, once a file."""
     frozen = _frozen(recipe, prepared, network)
+    if frozen and prepared.service:
+        raise RecipeError(
+            f"train.data_service: of `{next(iter(frozen))}` the features of its frozen "
+            "backbone are computed once and kept by this process; no worker has them. "
+            "Drop the key, or run the backbone in every step: data.features_mb = 0"
+        )
     fitted = model_to_fit(
         recipe, prepared.tasks, *features.on_features(network, frozen)
     )

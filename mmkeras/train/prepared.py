@@ -1,12 +1,19 @@
 """Everything that fitting needs, decoded once: rows, vocabularies, labels, targets."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import tensorflow as tf
 
-from mmkeras import dataset, modalities, progress, targets, tasks
+from mmkeras import dataset, distribution, modalities, progress, targets, tasks
+from mmkeras.config import RecipeError
 from mmkeras.manifest import ManifestError
 from mmkeras.train import counting
+
+# Megabytes of decoded texts and tables that are sent to a data service; a graph may
+# have 2,048 in all.
+SENT_MB = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Prepared:
         weights: {split: {target: (rows,) float32}}, 0 where the cell is empty, of train
             rows what they count else; None where all are 1.
         draws: numbers of the train rows that make up an epoch; None: each once.
+        service: the `dataset.Service` that reads the rows; None: this process does.
     """
 
     manifest: object
@@ -33,6 +41,11 @@ class Prepared:
     targets: dict
     weights: dict | None = None
     draws: object = None
+    service: object = None
+
+    def share(self, share):
+        """A `dataset.Share`, made by whoever reads the rows."""
+        return share._replace(flow=self.service.flow) if self.service else share
 
     @property
     def counts(self):
@@ -78,18 +91,17 @@ def prepare(recipe, rows, *, log=print):
 
     Raises:
         ManifestError: see `fit`.
+        ServiceError: there is no data service where the recipe says.
     """
-    decoders = modalities.make(recipe.data.inputs, recipe.branches)
+    service, room_mb = _service(recipe, log), recipe.data.cache_mb
+    if service:  # workers stand in other folders
+        rows = dataclasses.replace(rows, path=Path(os.path.abspath(rows.path)))
+    decoders = modalities.make(
+        recipe.data.inputs, recipe.branches, portable=bool(service)
+    )
     files = {name: each for name, each in decoders.items() if each.is_file}
     texts = {name: each for name, each in decoders.items() if not each.is_file}
-    with progress.bar("decode", len(rows)) as advance:
-        loaded, faults = dataset.load(
-            rows,
-            files,
-            cache_mb=recipe.data.cache_mb,
-            open_first=recipe.data.open_first,
-            progress=advance,
-        )
+    loaded, faults = _opened(recipe.data, rows, files, 0 if service else room_mb)
     lines = rows.frame.index
     rows = rows.reject(dataset.faults(rows, texts) | faults)
     rows = rows.reject(_unlearnable(rows))
@@ -97,7 +109,8 @@ def prepare(recipe, rows, *, log=print):
     _account(rows, recipe.data.on_bad_row, log)
     train = rows.split("train")
     modalities.learn(texts, recipe.branches, train.cells)
-    held, _ = dataset.load(rows, texts, cache_mb=recipe.data.cache_mb, open_first=False)
+    room_mb = min(room_mb, SENT_MB) if service else room_mb
+    held, _ = dataset.load(rows, texts, cache_mb=room_mb, open_first=False)
     loaded = loaded.keep(good) | held
     labels = tasks.learn(recipe.data.targets, train.frame)
     made = tasks.make(recipe.data.targets, labels)
@@ -111,7 +124,37 @@ def prepare(recipe, rows, *, log=print):
     plain = all((w == 1).all() for each in weights.values() for w in each.values())
     weights = None if plain else weights
     draws = counting.drawn(recipe, train.frame)
-    return Prepared(rows, decoders, made, labels, by_split, truths, weights, draws)
+    parts = decoders, made, labels, by_split, truths, weights, draws, service
+    return Prepared(rows, *parts)
+
+
+def _opened(data, rows, files, room_mb):
+    """What `dataset.load` gives of the files; `data` is the section of a recipe."""
+    with progress.bar("decode", len(rows)) as advance:
+        return dataset.load(
+            rows,
+            files,
+            cache_mb=room_mb,
+            open_first=data.open_first,
+            progress=advance,
+        )
+
+
+def _service(recipe, log):
+    """The `dataset.Service` of a recipe, which answers; None without one."""
+    if not recipe.train.data_service:
+        return None
+    if (kind := distribution.kind_of(recipe.train)) in ("multiworker", "tpu"):
+        raise RecipeError(
+            f"train.data_service: {recipe.train.data_service} feeds one process and "
+            f"its GPUs, and was not tried under the strategy {kind}, which is what "
+            "this machine has: drop the key, or set train.strategy: one"
+        )
+    made = dataset.Service(
+        recipe.train.data_service, room_mb=recipe.data.cache_mb, log=log
+    )
+    made.require()
+    return made
 
 
 def _truths(made, frame, masks):

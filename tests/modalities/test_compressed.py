@@ -9,7 +9,7 @@ import soundfile
 import tensorflow as tf
 
 from mmkeras import dataset, export, manifest
-from mmkeras.modalities import Audio, compressed
+from mmkeras.modalities import Audio, compressed, make
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,20 @@ def test_the_server_says_send_wav(folder):
         tf.TensorSpec((None,), tf.string)
     )
     assert "PyFunc" not in str(graph.graph.as_graph_def())
+
+
+def test_a_data_worker_says_prepare(folder):
+    decoder = make({"it": {"kind": "audio"}}, {"it": {}}, portable=True)["it"]
+    kinds = {"16.flac": "FLAC", "plain.ogg": "Ogg", "plain.mp3": "MP3", "16.wav": None}
+    raws = [(folder / name).read_bytes() for name in kinds]
+    same, faults = decoder.unpacked(tf.constant(raws))
+    told = (
+        " is unpacked by Python, which no data worker has: write the files once as WAV, "
+        "`mmkeras prepare`"
+    )
+    assert same.numpy().tolist() == raws
+    expected = [f"{kind}{told}" if kind else "" for kind in kinds.values()]
+    assert [fault.decode() for fault in faults.numpy()] == expected
 
 
 def test_what_is_asked_of_an_export_is_what_a_client_would_send(folder):
