@@ -320,11 +320,12 @@ def test_whoever_dies_no_row_is_lost_and_none_comes_twice(processes, batches):
     numbers = require_equal(batches().take(7 + 9 * 6), watched())
     for epoch in np.split(numbers[-6 * COUNT :], 6):
         assert sorted(epoch) == list(range(COUNT))
-    assert said == [
+    silent = (
         f"train.data_service: no rows came from {address} in 1.5 s: this process reads "
         f"them until some do. Is there a worker? mmkeras data-worker {address}"
-    ]
+    )
+    assert set(said) == {silent}
     assert asked.made_here > 10
     # What begins now, such as a validation, finds nobody there.
     require_equal(batches().take(2), batches(dataset.Share(flow=asked.flow)).take(2))
-    assert said[1].endswith("is gone (Connection refused): this process reads the rows")
+    assert said[-1].endswith("is gone (Connection refused): this process reads the rows")
