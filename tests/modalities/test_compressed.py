@@ -94,8 +94,8 @@ def test_a_data_worker_says_prepare(folder):
     raws = [(folder / name).read_bytes() for name in kinds]
     same, faults = decoder.unpacked(tf.constant(raws))
     told = (
-        " is unpacked by Python, which no data worker has: write the files once as WAV, "
-        "`mmkeras prepare`"
+        " is unpacked by Python, which no data worker has: write the files once as "
+        "WAV, `mmkeras prepare`"
     )
     assert same.numpy().tolist() == raws
     expected = [f"{kind}{told}" if kind else "" for kind in kinds.values()]
