@@ -328,4 +328,5 @@ def test_whoever_dies_no_row_is_lost_and_none_comes_twice(processes, batches):
     assert asked.made_here > 10
     # What begins now, such as a validation, finds nobody there.
     require_equal(batches().take(2), batches(dataset.Share(flow=asked.flow)).take(2))
-    assert said[-1].endswith("is gone (Connection refused): this process reads the rows")
+    told = "is gone (Connection refused): this process reads the rows"
+    assert said[-1].endswith(told)
