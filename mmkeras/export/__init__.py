@@ -21,6 +21,7 @@ from mmkeras.export.signatures import (
     inputs,
     packages,
     served,
+    served_as,
     serving_function,
     signature,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "raw_columns",
     "saved_model",
     "served",
+    "served_as",
     "serving_function",
     "signature",
 ]

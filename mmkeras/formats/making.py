@@ -40,31 +40,35 @@ def make(asked):
         asked: {"run": its folder, "format": one of `MAKERS`, "folder": where files are
             written, "rows": .npz of the decoders' tensors, "expected": {"outputs",
             "answers": .npz of what the trained model gives, raw and as served},
-            "calibration": .npz of tensors, or None}.
+            "truth": .npz, see `accuracy`, "calibration": .npz of tensors, or None}.
 
     Returns:
         A list of {"what", "file", "bytes", "rows", "max_difference" (of values above
         one the relative one), "agreement" (share of rows with the same best class, or
-        None where there are no classes), "latency_ms" (median of one row),
-        "refused": why it is not kept, or ""}.
+        None where there are no classes), "accuracy" and "trained_accuracy" (of this
+        file and of the trained model, see `accuracy`), "latency_ms" (median of one
+        row), "refused": why it is not kept, or ""}.
     """
     trained, folder = run.open_folder(asked["run"]), Path(asked["folder"])
     maker = MAKERS[asked["format"]]
     calibration = _arrays(asked["calibration"]) if asked["calibration"] else {}
     tensors = _arrays(asked["rows"])
     which = "outputs" if asked["format"] == "keras" else "answers"
-    expected = _arrays(asked["expected"][which])
+    expected, truth = _arrays(asked["expected"][which]), _arrays(asked["truth"])
     half = trained.recipe.train.precision.startswith("mixed")
     found = []
     for what, name in maker.make(trained, folder, calibration).items():
         ask = maker.loaded(trained, folder / name)
-        measured = compared(ask(tensors), expected)
+        answers = ask(tensors)
+        measured = compared(answers, expected)
         found.append(
             {
                 "what": what,
                 "file": name,
                 "bytes": size(folder / name),
                 **measured,
+                "accuracy": accuracy(answers, truth),
+                "trained_accuracy": accuracy(expected, truth),
                 "latency_ms": latency_ms(ask, tensors) if which == "answers" else None,
                 "refused": refusal(what, measured, half),
             }
@@ -101,6 +105,26 @@ def compared(got, expected):
         "max_difference": most,
         "agreement": min(agreed, default=None),
     }
+
+
+def accuracy(answers, truth):
+    """The share of rows whose best class is the true one.
+
+    Args:
+        answers: {output: (rows, ...) array}.
+        truth: {output of a classification: (rows,) position of the true class, -1 in a
+            row where it is not known}; others of `answers` are left out.
+
+    Returns:
+        In [0, 1], of several targets that of the one told worst; None where there is
+        nothing to compare.
+    """
+    shares = [
+        float((answers[key].argmax(axis=1) == places)[places >= 0].mean())
+        for key, places in truth.items()
+        if key in answers and (places >= 0).any()
+    ]
+    return min(shares, default=None)
 
 
 def refusal(what, measured, half=False):

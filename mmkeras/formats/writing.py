@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmkeras import dataset, export, families, manifest
+from mmkeras import dataset, export, families, manifest, tasks
 from mmkeras.formats import graph, making
+from mmkeras.tasks.classification import Classification
 
 FORMATS = tuple(making.MAKERS)
 FOLDER, FIGURES = "formats", "formats.json"
@@ -99,7 +100,7 @@ def write(run, folder, names, rows, *, log=print):
 
 def _asked(run, rows, work, log):
     """What `making` is given but for the format; rows and answers stand in `work`."""
-    tensors = _decoded(run, rows.split("test"), ASKED_ROWS, log)
+    tensors, asked = _decoded(run, rows.split("test"), ASKED_ROWS, log)
     if not tensors:
         raise manifest.ManifestError(
             "formats are compared on test rows, and none of this manifest can be read"
@@ -112,7 +113,8 @@ def _asked(run, rows, work, log):
         "answers": {
             key: value.numpy() for key, value in answers.items() if graph.is_number(key)
         },
-        "calibration": _decoded(run, rows.split("train"), CALIBRATION_ROWS, log),
+        "calibration": _decoded(run, rows.split("train"), CALIBRATION_ROWS, log)[0],
+        "truth": _truth(run, asked),
     }
     places = {name: str(work / f"{name}.npz") for name in arrays}
     for name, each in arrays.items():
@@ -123,11 +125,27 @@ def _asked(run, rows, work, log):
         "rows": places["rows"],
         "expected": {name: places[name] for name in ("outputs", "answers")},
         "calibration": places["calibration"] if arrays["calibration"] else None,
+        "truth": places["truth"],
     }
 
 
+def _truth(run, rows):
+    """The true classes, see `making.accuracy`: of outputs, and of what is served."""
+    found = {}
+    for target, task in run.tasks.items():
+        if isinstance(task, Classification):
+            truth, known = tasks.truth(task, list(rows.frame[target]))
+            places = np.where(known, truth.argmax(axis=1), -1)
+            found[target] = places
+            found[export.served_as(run.tasks, target, "probabilities")] = places
+    return found
+
+
 def _decoded(run, rows, count, log):
-    """{key: (rows, ...) array} of at most so many rows from all over; {} of none."""
+    """At most so many rows from all over: ({key: (rows, ...) array}, which they are).
+
+    The first is {} where none can be read.
+    """
     places = np.unique(np.linspace(0, max(0, len(rows) - 1), count).astype(int))
     frame = rows.frame.iloc[places[: len(rows)]]
     rows = dataclasses.replace(rows, frame=frame, rejected=(), warnings=())
@@ -138,9 +156,9 @@ def _decoded(run, rows, count, log):
         if len(rows):
             return _decoded(run, rows, count, log)
     if not len(rows):
-        return {}
+        return {}, rows
     (tensors,) = dataset.ordered(loaded, len(rows), len(rows))
-    return {key: tensor.numpy() for key, tensor in tensors.items()}
+    return {key: tensor.numpy() for key, tensor in tensors.items()}, rows
 
 
 def _one(name, asked, work, found):

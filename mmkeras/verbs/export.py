@@ -96,9 +96,11 @@ def _saved_model(trained, folder, rows, name):
 
 def _formats_text(folder, found):
     """A table of the files, and why others are not there."""
-    lines = [["format", "file", "MB", "ms a row", "most apart", "same class"]]
+    titles = ("most apart", "same class", "accuracy", "trained")
+    lines = [["format", "file", "MB", "ms a row", *titles]]
     for each in found["files"]:
-        ms, same = each["latency_ms"], each["agreement"]
+        ms = each["latency_ms"]
+        shares = ("agreement", "accuracy", "trained_accuracy")
         lines.append(
             [
                 each["what"],
@@ -106,7 +108,7 @@ def _formats_text(folder, found):
                 f"{each['bytes'] / 2**20:.2f}",
                 "" if ms is None else f"{ms:.2f}",
                 f"{each['max_difference']:.1e}",
-                "" if same is None else f"{same:.1%}",
+                *("" if each[key] is None else f"{each[key]:.1%}" for key in shares),
             ]
         )
     blocks = [f"{folder}/formats"] + ([verbs.aligned(lines)] if lines[1:] else [])

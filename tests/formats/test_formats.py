@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mmkeras
-from mmkeras import cli, formats, layers
+from mmkeras import cli, export, formats, layers
 from mmkeras.formats import graph, litert, making, writing
 
 
@@ -22,7 +22,7 @@ def quiet(_):
 @pytest.fixture(scope="module")
 def decoded(trained, rows):
     """Sixteen test rows of `trained`, {key: array}."""
-    return writing._decoded(trained, rows.split("test"), 16, quiet)
+    return writing._decoded(trained, rows.split("test"), 16, quiet)[0]
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,28 @@ def test_answers_that_cannot_be_compared_are_told():
     assert half == {"rows": 2, "max_difference": 1.0, "agreement": 0.0}
 
 
+def test_accuracy_is_that_of_the_report(trained, rows):
+    """Of the same rows, from what is served and from the raw outputs."""
+    test = rows.split("test")
+    tensors, asked = writing._decoded(trained, test, len(test), quiet)
+    outputs = trained.model.predict(tensors, verbose=0)
+    answers = export.answers(trained.tasks, outputs)
+    answers = {"probabilities": answers["probabilities"].numpy()}
+    truth = writing._truth(trained, asked)
+    wanted = json.loads(trained.metrics_json.read_text())["test"]["accuracy"]
+    assert making.accuracy(answers, truth) == pytest.approx(wanted)
+    assert making.accuracy(outputs, truth) == pytest.approx(wanted)
+
+
+def test_rows_without_a_class_count_nowhere():
+    told = {"a": np.eye(4)[[0, 1, 2, 3]], "b": np.eye(4)[[0, 0, 0, 0]]}
+    truth = {"a": np.array([0, 1, 3, -1]), "b": np.array([-1, 0, 1, 2])}
+    assert making.accuracy(told, {"a": truth["a"]}) == pytest.approx(2 / 3)
+    assert making.accuracy(told, truth) == pytest.approx(1 / 3)
+    nothing = {"b": np.full(4, -1)}
+    assert making.accuracy(told, nothing) is making.accuracy(told, {}) is None
+
+
 def test_unknown_formats_and_missing_packages(trained, tmp_path, monkeypatch, capsys):
     command = ["export", str(trained.folder), str(tmp_path)]
     assert cli.main([*command, "--format", "savedmodel,onyx"]) == cli.USAGE
@@ -180,6 +202,9 @@ def test_every_format_is_made_and_told(trained, tmp_path, capsys):
         path = tmp_path / "formats" / each["file"]
         assert making.size(path) == each["bytes"]
         assert each["agreement"] >= (0.95 if what == "litert int8" else 1)
+        assert 0 < each["trained_accuracy"] <= 1
+        if each["agreement"] == 1:
+            assert each["accuracy"] == each["trained_accuracy"]
         assert what == "litert int8" or each["max_difference"] < 1e-4
     assert in_int8(tmp_path / "formats" / "model.tflite") == []
     eight = in_int8(tmp_path / "formats" / "model_int8.tflite")
