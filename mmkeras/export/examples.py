@@ -3,7 +3,8 @@
 What they take and give stands in classifier.cc and regressor.cc of
 https://github.com/tensorflow/serving, servables/tensorflow: one input, `inputs`, of
 serialized tf.Example; `classes` and `scores`, (rows, classes), or `outputs`, (rows,);
-and the name of the method in the signature, which `tf.saved_model.save` cannot write.
+and, where --enable_signature_method_name_check asks for it, the name of the method in
+the signature, which `tf.saved_model.save` cannot write.
 """
 
 import tensorflow as tf

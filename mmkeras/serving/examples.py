@@ -3,7 +3,8 @@
 As classifier.cc, regressor.cc and util.cc of TensorFlow Serving (servables/tensorflow)
 and json_tensor.cc (util) have them: {"examples": [{feature: value or list}]}, with
 "context" for features that all rows share, gives {"results": [[[label, score]]]}, of
-`regress` {"results": [value]}.
+`regress` {"results": [value]}. A signature is asked by its inputs and outputs, not by
+the method it names: the server's --enable_signature_method_name_check is off.
 """
 
 import json
@@ -12,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.serving import tensors
+from mmkeras.serving.models import Refusal
 from mmkeras.serving.tensors import refuse
 
-PREFIX = "tensorflow/serving/"
-# By their word in a path, as Serving's messages name them.
+INPUT = "inputs"
+# By their word in a path, as Serving's messages name them, and what they may give.
 KINDS = {"classify": "classification", "regress": "regression"}
+OUTPUTS = {"classify": ("classes", "scores"), "regress": ("outputs",)}
 LARGEST = float(np.finfo("float32").max)
 
 
@@ -72,23 +75,28 @@ def answer(loaded, signature, method, rows):
         what the signature does not give is "" or 0.
 
     Raises:
-        Refusal: the signature is not there, or of another method; no rows, or what the
-            graph says.
+        Refusal: the signature is not there, or takes or gives something else; no rows,
+            or what the graph says.
     """
     if signature not in loaded.signatures:
         raise refuse(f"No signature was found with the name: {signature}")
-    is_called = loaded.signatures[signature].method_name
-    if is_called != PREFIX + method:
-        raise refuse(
-            f"Expected {KINDS[method]} signature method_name to be {PREFIX}{method}. "
-            f"Was: {is_called}"
-        )
+    _check(loaded.signatures[signature], method)
     if not rows:
         raise refuse("Input is empty.")
-    outputs = loaded.answer({"inputs": rows}, signature)
-    if method == "regress":
-        return tensors.exact(outputs["outputs"].ravel())
+    outputs = loaded.answer({INPUT: rows}, signature)
     some = next(iter(outputs.values()))
+    if method == "regress":
+        if some.ndim != 1 and some.shape[1:] != (1,):
+            raise refuse(
+                "Expected output Tensor shape to be either [batch_size] or "
+                f"[batch_size, 1] but got {list(some.shape)}"
+            )
+        return tensors.exact(some.ravel())
+    if some.ndim != 2:
+        raise refuse(
+            "Expected Tensor shape: [batch_size num_classes] but got "
+            f"{list(some.shape)}"
+        )
     labels = outputs.get("classes", np.full(some.shape, b"", object))
     scores = outputs.get("scores", np.zeros(some.shape, np.float32))
     return [
@@ -98,6 +106,30 @@ def answer(loaded, signature, method, rows):
         ]
         for row in zip(labels.tolist(), tensors.exact(scores), strict=True)
     ]
+
+
+def _check(signature, method):
+    """Whether a SignatureDef can be asked so."""
+    kind, wanted = KINDS[method], OUTPUTS[method]
+    if len(signature.inputs) != 1:
+        raise refuse("Expected one input Tensor.")
+    if not 1 <= len(signature.outputs) <= len(wanted):
+        found = f"one or two output Tensors, found {len(signature.outputs)}"
+        told = found if method == "classify" else "one output Tensor."
+        raise refuse(f"Expected {told}")
+    if INPUT not in signature.inputs:
+        raise Refusal(
+            "FAILED_PRECONDITION",
+            f"No {kind} inputs found in SignatureDef: {list(signature.inputs)}",
+        )
+    if not set(wanted) & set(signature.outputs):
+        told = f"No {kind} outputs found in SignatureDef: "
+        if method == "classify":
+            told = (
+                "Expected classification signature outputs to contain at least one of "
+                '"classes" or "scores". Signature was: '
+            )
+        raise Refusal("FAILED_PRECONDITION", f"{told}{list(signature.outputs)}")
 
 
 def to_json(results):
