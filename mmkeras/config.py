@@ -79,7 +79,7 @@ def parse(tree, overrides=(), source="recipe"):
     chosen, faults = _resolve(tree)
     try:
         recipe = Recipe.model_validate(tree)
-        faults += recipe.data.conflicts() + recipe.train.conflicts()
+        faults += recipe.conflicts()
     except pydantic.ValidationError as error:
         faults = [_sentence(fault) for fault in error.errors()] + faults
     if faults:

@@ -391,6 +391,13 @@ def test_bad_rows_are_dropped_and_accounted_for(spoilt, tmp_path):
     first = next(iter(dataset.ordered(anew.rows["train"], count, count)))
     for key, array in prepared.rows["train"].arrays.items():
         np.testing.assert_array_equal(first[key], array, err_msg=key)
+    # So are those that are read from disk.
+    kept = ("data.cache_mb=0", "data.disk_mb=50")
+    disk = train.prepare(changed(recipe, *kept), rows, log=silent).rows["train"]
+    assert type(disk.decoders["image"]).__name__ == "Shelved"
+    (again,) = dataset.ordered(disk, count, count)
+    for key, array in first.items():
+        np.testing.assert_array_equal(again[key], array, err_msg=key)
 
 
 def test_refuse_lists_the_bad_rows_and_leaves_no_folder(spoilt, tmp_path):

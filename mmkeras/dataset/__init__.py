@@ -25,6 +25,7 @@ from mmkeras.dataset.reading import (
     read,
 )
 from mmkeras.dataset.service import Service, ServiceError
+from mmkeras.dataset.shelf import Shelf
 
 __all__ = [
     "CHUNK",
@@ -34,6 +35,7 @@ __all__ = [
     "Service",
     "ServiceError",
     "Share",
+    "Shelf",
     "broken_files_named",
     "faults",
     "flow",

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.dataset.shelf import Shelved, name_of, read_faults, write, write_faults
 from mmkeras.manifest import ManifestError
 
 # Rows read and decoded as one piece of work; small enough that all cores get some.
@@ -126,37 +127,43 @@ class Drawn:
         return self.rows.take(tf.gather(self.numbers, draws))
 
 
-def load(rows, decoders, *, cache_mb=2048, open_first=True, progress=None):
+def load(rows, decoders, *, cache_mb=2048, open_first=True, shelf=None, progress=None):
     """Decodes every row once: finds every fault, and keeps what fits in memory.
 
     Args:
         rows: a `manifest.Manifest`.
         decoders: {input: decoder}.
         cache_mb: megabytes that the decoded tensors may take; where they would take
-            more, none is kept and `Rows.take` decodes anew.
-        open_first: whether to decode also what does not fit, for its faults alone.
+            more, none is kept there.
+        open_first: whether to decode also what is not kept, for its faults alone.
+        shelf: a `Shelf` for what does not fit in memory; where it is None, or has no
+            room for all, `Rows.take` decodes anew.
         progress: called with (rows done, rows) now and then.
 
     Returns:
         (Rows, {line: (column, reason)}); faulty inputs of a row are zeros in `Rows`.
+
+    Raises:
+        OSError: the shelf cannot be written.
     """
     if not decoders:
         return Rows({}, {}, {}), {}
     specs = {
         key: spec for each in decoders.values() for key, spec in each.specs.items()
     }
-    keep = _row_bytes(specs) * len(rows) <= cache_mb * 2**20
+    size = _row_bytes(specs) * len(rows)
+    keep = size <= cache_mb * 2**20
+    if not keep and shelf and size <= shelf.most_bytes:
+        return _shelved(rows, decoders, shelf, size, progress)
     if not (keep or open_first):
         cells = {name: tf.constant(rows.cells(name), tf.string) for name in decoders}
         return Rows({}, cells, dict(decoders)), {}
-    cells, faults, done = {}, {}, 0
-    for name, decoder in decoders.items():
-        cells[name], closed = openable(decoder, rows.cells(name))
-        faults = _by_line(rows, 0, {name: closed}) | faults
+    cells, faults = _opened(rows, decoders)
     arrays = {
         key: np.empty((len(rows), *spec.shape), spec.dtype.as_numpy_dtype)
         for key, spec in (specs if keep else {}).items()
     }
+    done = 0
     for tensors, found in _decoded(cells, decoders, len(rows), keep):
         end = done + len(next(iter(found.values())))
         for key, array in arrays.items():
@@ -169,6 +176,37 @@ def load(rows, decoders, *, cache_mb=2048, open_first=True, progress=None):
         held = {key: tf.constant(array) for key, array in arrays.items()}
         return Rows(held, {}, {}), faults
     return Rows({}, cells, dict(decoders)), faults
+
+
+def _opened(rows, decoders):
+    """({input: cells without files that cannot be opened}, their faults by line)."""
+    cells, faults = {}, {}
+    for name, decoder in decoders.items():
+        cells[name], closed = openable(decoder, rows.cells(name))
+        faults = _by_line(rows, 0, {name: closed}) | faults
+    return cells, faults
+
+
+def _shelved(rows, decoders, shelf, size, progress):
+    """As `load`, of rows that stand on a shelf, or are put there now."""
+    paths = {name: rows.cells(name) for name in decoders}
+    name = name_of(decoders, paths, rows.frame.index)
+    if not shelf.find(name):
+        with shelf.making(name, size) as folder:
+            cells, faults = _opened(rows, decoders)
+            done, chunks = 0, _decoded(cells, decoders, len(rows), True)
+            for (found,) in write(folder, chunks):
+                faults = _by_line(rows, done, found) | faults
+                done += len(next(iter(found.values())))
+                if progress:
+                    progress(done, len(rows))
+            write_faults(folder, faults)
+    folder, numbers = shelf.folder / name, tf.range(len(rows), dtype=tf.int64)
+    readers = {
+        name: Shelved(name, decoder.specs, folder, len(rows))
+        for name, decoder in decoders.items()
+    }
+    return Rows({}, dict.fromkeys(readers, numbers), readers), read_faults(folder)
 
 
 def faults(rows, decoders):

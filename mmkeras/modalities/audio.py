@@ -113,10 +113,9 @@ class Audio:
     def _first_rate(self, raws):
         """The rate of the first file that is there, Hz; most often that of all."""
         there = tf.boolean_mask(raws, raws != "")
-        first = tf.concat([there[:1], [""]], 0)[0]
-        header = wav.read(first)
-        own = tf.constant(self.rate_hz, tf.int64)
-        return tf.where(header["fault"] == "", header["rate_hz"], own)
+        rate_hz = wav.plain_rate(tf.concat([there[:1], [""]], 0)[0])
+        in_range = (rate_hz >= wav.MIN_RATE_HZ) & (rate_hz <= wav.MAX_RATE_HZ)
+        return tf.where(in_range, rate_hz, self.rate_hz)
 
     def _clip(self, raw, header, known):
         """((clip_samples,) float32, how many of them are sound) of a healthy file."""

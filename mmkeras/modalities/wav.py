@@ -40,7 +40,11 @@ _HEADER = {
 # Most files begin like this: a fmt chunk of 16 bytes, and the samples.
 _PLAIN = ({12: b"fmt \x10\0\0\0", 36: b"data"},)
 _PLAIN_BYTES = 44
-_SIZES = {"riff": (4, 4, "little"), "plain": (40, 4, "little")}
+_SIZES = {
+    "riff": (4, 4, "little"),
+    "rate_hz": (24, 4, "little"),
+    "plain": (40, 4, "little"),
+}
 _WAVES = tuple({0: magic, 8: b"WAVE"} for magic in (b"RIFF", b"RF64", b"BW64"))
 _OTHERS = (
     *compressed.MAGICS,
@@ -76,12 +80,23 @@ def read(raw):
     return header
 
 
+def plain_rate(raw):
+    """The sample rate that a file claims which begins as most do, Hz, int64; else 0."""
+    sizes, is_plain = _plain(raw)
+    return tf.where(is_plain, sizes["rate_hz"], 0)
+
+
+def _plain(raw):
+    """(numbers of the first bytes, whether the file begins as most do)."""
+    head = binary.window(raw, 0, _PLAIN_BYTES)
+    is_whole = tf.strings.length(raw) >= _PLAIN_BYTES
+    return binary.fields(head, _SIZES), binary.matches(head, _PLAIN)[0] & is_whole
+
+
 def _scan(raw):
     """Where the fmt and data chunks lie: dict of int64 scalars, -1 where not found."""
     end = tf.cast(tf.strings.length(raw), tf.int64)
-    head = binary.window(raw, 0, _PLAIN_BYTES)
-    sizes = binary.fields(head, _SIZES)
-    is_plain = binary.matches(head, _PLAIN)[0] & (end >= _PLAIN_BYTES)
+    sizes, is_plain = _plain(raw)
 
     def unfinished(position, count, format_start, data_start, data_bytes):
         found = (format_start >= 0) & (data_start >= 0)

@@ -39,3 +39,13 @@ class Recipe(Section):
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
             raise ValueError("expected ASCII letters, digits, `_`, `.` and `-`")
         return value
+
+    def conflicts(self):
+        """Sentences on keys that do not go together."""
+        found = self.data.conflicts() + self.train.conflicts()
+        if self.train.data_service and self.data.disk_mb:
+            found.append(
+                f"data.disk_mb: {self.data.disk_mb} keeps what this process decodes, "
+                "and train.data_service has others decode: drop one"
+            )
+        return found

@@ -64,7 +64,12 @@ class Data(Section):
     cache_mb: NonNegativeInt = Field(
         2048,
         description="megabytes that decoded rows may take in memory; above it they "
-        "are decoded anew each epoch",
+        "go to disk_mb, or are decoded anew each epoch",
+    )
+    disk_mb: NonNegativeInt = Field(
+        0,
+        description="megabytes of disk for decoded rows that do not fit in memory: "
+        "decoded once, in the next run not at all; 0: none are kept",
     )
     open_first: bool = Field(
         True,
@@ -110,6 +115,12 @@ class Data(Section):
             found.append(
                 f"data.fold: there are {self.folds} folds, counted from 1: no "
                 f"{self.fold}"
+            )
+        if self.disk_mb and not self.open_first:
+            found.append(
+                f"data.disk_mb: {self.disk_mb} decodes every file before training, "
+                "which data.open_first: false does not want: set disk_mb to 0, or "
+                "leave open_first out"
             )
         if self.folds and not self.shares[0]:
             found.append(

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mmkeras import dataset, distribution, modalities, progress, targets, tasks
+from mmkeras import (
+    dataset,
+    distribution,
+    features,
+    modalities,
+    progress,
+    targets,
+    tasks,
+)
 from mmkeras.config import RecipeError
 from mmkeras.manifest import ManifestError
 from mmkeras.train import counting
@@ -93,7 +101,7 @@ def prepare(recipe, rows, *, log=print):
         ManifestError: see `fit`.
         ServiceError: there is no data service where the recipe says.
     """
-    service, room_mb = _service(recipe, log), recipe.data.cache_mb
+    service = _service(recipe, log)
     if service:  # workers stand in other folders
         rows = dataclasses.replace(rows, path=Path(os.path.abspath(rows.path)))
     decoders = modalities.make(
@@ -101,7 +109,7 @@ def prepare(recipe, rows, *, log=print):
     )
     files = {name: each for name, each in decoders.items() if each.is_file}
     texts = {name: each for name, each in decoders.items() if not each.is_file}
-    loaded, faults = _opened(recipe.data, rows, files, 0 if service else room_mb)
+    loaded, faults = _opened(recipe.data, rows, files, service)
     lines = rows.frame.index
     rows = rows.reject(dataset.faults(rows, texts) | faults)
     rows = rows.reject(_unlearnable(rows))
@@ -109,6 +117,7 @@ def prepare(recipe, rows, *, log=print):
     _account(rows, recipe.data.on_bad_row, log)
     train = rows.split("train")
     modalities.learn(texts, recipe.branches, train.cells)
+    room_mb = recipe.data.cache_mb
     room_mb = min(room_mb, SENT_MB) if service else room_mb
     held, _ = dataset.load(rows, texts, cache_mb=room_mb, open_first=False)
     loaded = loaded.keep(good) | held
@@ -128,15 +137,18 @@ def prepare(recipe, rows, *, log=print):
     return Prepared(rows, *parts)
 
 
-def _opened(data, rows, files, room_mb):
+def _opened(data, rows, files, service):
     """What `dataset.load` gives of the files; `data` is the section of a recipe."""
+    keep = {"cache_mb": data.cache_mb, "shelf": _shelf(data.disk_mb)}
+    if service:  # which is to decode them
+        keep = {"cache_mb": 0}
     with progress.bar("decode", len(rows)) as advance:
         return dataset.load(
             rows,
             files,
-            cache_mb=room_mb,
             open_first=data.open_first,
             progress=advance,
+            **keep,
         )
 
 
@@ -155,6 +167,11 @@ def _service(recipe, log):
     )
     made.require()
     return made
+
+
+def _shelf(disk_mb):
+    """Where decoded rows are kept on disk, if they are."""
+    return dataset.Shelf(features.folder() / "rows", disk_mb) if disk_mb else None
 
 
 def _truths(made, frame, masks):

@@ -189,6 +189,10 @@ def test_an_address_where_nobody_is_says_what_to_start(recipe, rows, tmp_path):
             ["train.batch_size=auto", "train.memory_limit_gb=1"],
             "train.batch_size: auto measures in processes of its own: give a number",
         ),
+        (
+            ["data.disk_mb=64"],
+            "data.disk_mb: 64 keeps what this process decodes, and t",
+        ),
     ],
 )
 def test_what_does_not_go_with_a_service_is_refused(recipe, changes, told):
