@@ -7,6 +7,7 @@ import time
 import tensorflow as tf
 
 from mmkeras.dataset.service import ServiceError, silence
+from mmkeras.modalities import native
 
 HERE = ("localhost", "127.0.0.1", "[::1]")
 # Seconds between two looks for a dispatcher.
@@ -25,6 +26,7 @@ def dispatcher(port):
     Raises:
         ServiceError: it cannot listen there.
     """
+    _register()
     config = tf.data.experimental.service.DispatcherConfig(port=port)
     with _listening(port, "--dispatcher"):
         server = tf.data.experimental.service.DispatchServer(config)
@@ -49,8 +51,7 @@ def worker(address, *, host=None, port=0, wait_seconds=60.0, log=print):
         ServiceError: no dispatcher answers, or it cannot listen there.
     """
     _await(address, wait_seconds, log)
-    with contextlib.suppress(ImportError):
-        import tensorflow_text  # noqa: F401  its operations, for tokenizers
+    _register()
     dispatched = address.removeprefix("grpc://")
     if host is None:
         here = dispatched.rpartition(":")[0] in HERE
@@ -61,6 +62,13 @@ def worker(address, *, host=None, port=0, wait_seconds=60.0, log=print):
     with _listening(port, "--port"):
         server = tf.data.experimental.service.WorkerServer(config)
     return server, f"{host}:{server._address.rpartition(':')[2]}"
+
+
+def _register():
+    """Imports what has operations that a graph may hold; a dispatcher reads it too."""
+    native.works()
+    with contextlib.suppress(ImportError):
+        import tensorflow_text  # noqa: F401  for tokenizers
 
 
 @contextlib.contextmanager

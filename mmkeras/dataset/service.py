@@ -131,8 +131,8 @@ class Service:
 
     def _tell_gone(self, fault):
         self.log(
-            f"train.data_service: {self.address} is gone ({fault}): this process "
-            "reads the rows"
+            f"train.data_service: {self.address} gives no rows ({fault}): this process "
+            "reads them"
         )
 
     def _tell_silent(self):

@@ -1,13 +1,16 @@
-"""FLAC, Ogg and MP3 -> the bytes of a WAV file, by libsndfile: for training only.
+"""FLAC, Ogg and MP3 -> the bytes of a WAV file: for training only.
 
 A served graph has TensorFlow's operations alone, none of which reads these. So they are
-unpacked outside the graph, and from there on every sound goes the same way: of the same
-PCM samples, FLAC gives the same bits as WAV.
+unpacked by tensorflow-io where it works (`native`), else outside the graph by
+libsndfile, and from there on every sound goes the same way: of the same PCM samples,
+FLAC gives the same bits as WAV.
 """
 
 import io
 
 import tensorflow as tf
+
+from mmkeras.modalities import native
 
 MAGICS = (
     ("FLAC", {0: b"fLaC"}),
@@ -24,29 +27,6 @@ SUBTYPES = {
 }
 
 
-def portable(raws):
-    """As `unpacked` in other processes, which have no Python of ours.
-
-    Args:
-        raws: (batch,) string, whole files.
-
-    Returns:
-        (raws, faults): two (batch,) strings; a file that is compressed is a fault.
-    """
-    found = _begins(raws)
-    kinds = tf.gather(
-        [name for name, _ in MAGICS], tf.argmax(tf.cast(found, tf.int32), axis=0)
-    )
-    fault = tf.strings.join(
-        [
-            kinds,
-            " is unpacked by Python, which no data worker has: write the files once as "
-            "WAV, `mmkeras prepare`",
-        ]
-    )
-    return raws, tf.where(tf.reduce_any(found, axis=0), fault, "")
-
-
 def unpacked(raws):
     """Files of any kind, those unpacked that are compressed; no operation to serve.
 
@@ -57,28 +37,65 @@ def unpacked(raws):
         (raws, or the bytes of WAV files; faults): two (batch,) strings; "" and what is
         wrong where one cannot be unpacked.
     """
-    packed = tf.reduce_any(_begins(raws), axis=0)
 
-    def unpack(given):
-        raw, is_packed = given
-        return tf.cond(is_packed, lambda: _python(raw), lambda: (raw, ""))
+    def by_python(raw, kind):
+        found, fault = tf.numpy_function(_attempt, [raw], (tf.string, tf.string))
+        return tf.ensure_shape(found, ()), tf.ensure_shape(fault, ())
 
+    return _unpacked(raws, by_python)
+
+
+def portable(raws):
+    """As `unpacked`, in other processes, which have no Python of ours.
+
+    Args:
+        raws: (batch,) string, whole files.
+
+    Returns:
+        The same; what Python would have to unpack is a fault.
+    """
+
+    def refused(raw, kind):
+        told = " is unpacked by Python, which no data worker has: write the files once "
+        return "", tf.strings.join([kind, told, "as WAV, `mmkeras prepare`"])
+
+    return _unpacked(raws, refused)
+
+
+def _unpacked(raws, otherwise):
+    """By tensorflow-io where it can, else by a function of a file and its format."""
+    begins = [tf.strings.substr(raws, 0, len(m[0])) == m[0] for _, m in MAGICS]
+    packed = tf.reduce_any(begins, axis=0)
+    first = tf.argmax(tf.cast(begins, tf.int32), axis=0)
+    kinds = tf.gather([name for name, _ in MAGICS], first)
     string = tf.TensorSpec((), tf.string)
     return tf.cond(
         tf.reduce_any(packed),  # one condition a batch, where there is nothing to do
-        lambda: tf.map_fn(unpack, (raws, packed), fn_output_signature=(string, string)),
+        lambda: tf.map_fn(
+            lambda each: _one(*each, otherwise),
+            (raws, packed, kinds),
+            fn_output_signature=(string, string),
+        ),
         lambda: (raws, tf.fill(tf.shape(raws), "")),
     )
 
 
-def _begins(raws):
-    """Whether files begin as those of each of `MAGICS`, (kinds, batch) bool."""
-    return tf.stack([tf.strings.substr(raws, 0, len(m[0])) == m[0] for _, m in MAGICS])
+def _one(raw, is_packed, name, otherwise):
+    def others():
+        return tf.cond(is_packed, lambda: otherwise(raw, name), lambda: (raw, ""))
 
+    if not native.works():
+        return others()
+    which, rate_hz = native.kind(raw)
 
-def _python(raw):
-    found, fault = tf.numpy_function(_attempt, [raw], (tf.string, tf.string))
-    return tf.ensure_shape(found, ()), tf.ensure_shape(fault, ())
+    def in_graph():
+        found = native.wave(raw, which, rate_hz)
+        broken = tf.strings.join(
+            [name, " data is truncated or corrupt: so tensorflow-io"]
+        )
+        return found, tf.where(found == "", broken, "")
+
+    return tf.cond(which != native.OTHER, in_graph, others)
 
 
 def wave_bytes(raw):

@@ -20,6 +20,7 @@ from mmkeras.train import fitting
 from mmkeras.verbs import launch
 
 COUNT, BATCH = 70, 8
+PATIENT = 300.0  # seconds: a busy machine's workers begin late
 
 
 def started(*arguments):
@@ -253,7 +254,7 @@ def test_a_port_that_is_taken_is_told(capsys):
 @pytest.mark.slow
 def test_two_workers_give_the_rows_of_one_process_in_its_order(processes, batches):
     address, _ = processes
-    asked = dataset.Service(address, log=pytest.fail)
+    asked = dataset.Service(address, patience_seconds=PATIENT, log=pytest.fail)
     given = batches(dataset.Share(flow=asked.flow)).take(7 + 2 * 9)
     numbers = require_equal(batches().take(7 + 2 * 9), given)
     for epoch in np.split(numbers[-2 * COUNT :], 2):
@@ -264,9 +265,11 @@ def test_two_workers_give_the_rows_of_one_process_in_its_order(processes, batche
 
 @pytest.mark.slow
 def test_a_training_with_workers_ends_with_the_same_weights(
-    processes, recipe, rows, trained, tmp_path
+    processes, recipe, rows, trained, tmp_path, monkeypatch
 ):
     address, _ = processes
+    given = dataset.Service.__init__.__kwdefaults__
+    monkeypatch.setitem(given, "patience_seconds", PATIENT)
     changes = [f"train.data_service={address}", "train.baselines=false"]
     served = config.parse(recipe.model_dump(by_alias=True), changes)
     said = []
@@ -332,5 +335,5 @@ def test_whoever_dies_no_row_is_lost_and_none_comes_twice(processes, batches):
     assert asked.made_here > 10
     # What begins now, such as a validation, finds nobody there.
     require_equal(batches().take(2), batches(dataset.Share(flow=asked.flow)).take(2))
-    told = "is gone (Connection refused): this process reads the rows"
+    told = f"{address} gives no rows (Connection refused): this process reads them"
     assert said[-1].endswith(told)
