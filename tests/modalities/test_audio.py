@@ -281,6 +281,23 @@ def test_batch_equals_rows_and_takes_none():
     assert none["voice"].shape == (0, DECODER.clip_samples) and faults.shape == (0,)
 
 
+def test_every_file_of_a_mixed_batch_is_told_as_alone():
+    """Whatever chunks stand where, and whatever the others of the batch are."""
+    good = [
+        riff(form(), DATA),
+        riff(LIST, LIST, LIST, form(), LIST, DATA),
+        riff(DATA, LIST, form()),
+        written(rng.uniform(-0.5, 0.5, (3000, 2)), 44_100, "FLOAT"),
+    ]
+    bad = [raw for raw, _ in FAULTS]
+    rows, faults = tf.function(DECODER.attempt_batch)(tf.constant(bad + good))
+    told = [each.decode() for each in faults.numpy()]
+    assert told == [sentence for _, sentence in FAULTS] + [""] * len(good)
+    for index, raw in enumerate(good, start=len(bad)):
+        for key, value in ATTEMPT(raw)[0].items():
+            np.testing.assert_array_equal(rows[key][index], value)
+
+
 def test_specs_are_what_comes_out():
     made = tf.data.Dataset.from_tensors(riff(form(), DATA)).map(DECODER.decode)
     assert made.element_spec == DECODER.specs

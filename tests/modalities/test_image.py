@@ -284,6 +284,16 @@ def test_one_bad_file_leaves_the_others_of_its_batch():
     assert none["photo"].shape == (0, SIDE, SIDE, 3) and faults.shape == (0,)
 
 
+def test_every_file_of_a_mixed_batch_is_told_as_alone():
+    """Of each its own format, size and fault."""
+    good, bad = [*FILES.values()], [raw for raw, _ in FAULTS]
+    rows, faults = tf.function(DECODER.attempt_batch)(tf.constant(bad + good))
+    told = [each.decode() for each in faults.numpy()]
+    assert told == [sentence for _, sentence in FAULTS] + [""] * len(good)
+    for index, raw in enumerate(good, start=len(bad)):
+        np.testing.assert_array_equal(rows["photo"][index], ATTEMPT(raw)[0]["photo"])
+
+
 def test_specs_are_what_comes_out():
     made = tf.data.Dataset.from_tensors(FILES["png"]).map(DECODER.decode)
     assert made.element_spec == DECODER.specs
