@@ -6,10 +6,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from mmkeras import plots
-from mmkeras.plots import judged
+from mmkeras.plots import judged, tuned
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -266,3 +267,20 @@ def test_a_spectrogram_has_its_tone_at_its_height():
     assert bright.argmax() / len(bright) == pytest.approx(0.25, abs=0.02)
     silence = judged.spectrogram(np.zeros(300, "float32"), 8000)
     assert silence.startswith(b"\xff\xd8")
+
+
+def test_of_equal_trials_the_first_is_drawn_as_the_best(tmp_path, monkeypatch):
+    drawn = []
+    plot = Axes.plot
+
+    def watch(self, *arguments, **options):
+        drawn.append((options["color"], list(arguments[1])))
+        return plot(self, *arguments, **options)
+
+    monkeypatch.setattr(Axes, "plot", watch)
+    tried = [[1e-4, "a"], [1e-2, "b"], [1e-3, "a"]]
+    tuned.trials(tmp_path / "it.png", ["rate", "kind"], tried, [0.5, 0.9, 0.9])
+    best = [heights for color, heights in drawn if color == plots.ORANGE]
+    assert best == [[1.0, 0.75, 1.0]]  # the second, not its equal
+    rates = sorted(heights[0] for _, heights in drawn)
+    np.testing.assert_allclose(rates, [0, 0.5, 1])  # a log scale

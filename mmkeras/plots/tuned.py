@@ -6,14 +6,15 @@ from matplotlib.figure import Figure
 
 from mmkeras.plots import BLUE, GREY, ORANGE
 
-# Ends of a range so far apart are drawn on a log scale.
-DECADES = 20
+# Ends of a range so many times apart are drawn on a log scale.
+APART = 10
 
 
 def trials(path, keys, tried, scores, name="score"):
     """Parallel coordinates: an axis a key, the last the score; a line a trial.
 
-    The better a trial, the darker its line; the best is drawn in orange.
+    The better a trial, the darker its line; the best, of equal ones the first, is drawn
+    in orange.
 
     Args:
         path: of the PNG.
@@ -26,7 +27,7 @@ def trials(path, keys, tried, scores, name="score"):
     figure = Figure(figsize=(1.6 + 1.9 * len(columns), 4.4))
     axis = figure.subplots()
     heights = [_column(axis, x, values) for x, values in enumerate(columns)]
-    order = sorted(range(len(scores)), key=scores.__getitem__)
+    order = sorted(range(len(scores)), key=lambda number: (scores[number], -number))
     for rank, number in enumerate(order):
         line = [column[number] for column in heights]
         best = rank == len(order) - 1
@@ -54,7 +55,7 @@ def _column(axis, x, values):
         marks = heights
     else:
         low, high = min(values), max(values)
-        scale = math.log if low > 0 and high / low >= DECADES else float
+        scale = math.log if low > 0 and high / low >= APART else float
         wide = scale(high) - scale(low)
         heights = {v: (scale(v) - scale(low)) / wide if wide else 0.5 for v in values}
         marks = {f"{value:.4g}": heights[value] for value in {low, high}}
