@@ -30,17 +30,17 @@ def compare(runs, manifests, split, *, log=print):
     Raises:
         NotComparableError: rows, targets or labels differ; says which.
     """
-    parts = {
-        name: judging.readable(run, manifests[name].split(split), log)[:2]
-        for name, run in runs.items()
-    }
     first = next(iter(runs))
     for name in list(runs)[1:]:
         _require_same_targets(runs, first, name)
-        _require_same_rows({each: parts[each][0] for each in (first, name)}, split)
+    asked = {name: manifests[name].split(split) for name in runs}
+    _require_comparable(asked, split)  # before anything is decoded
+    parts = {
+        name: judging.readable(run, asked[name], log)[:2] for name, run in runs.items()
+    }
+    # Of what one run cannot read, another may have no use.
+    _require_comparable({name: rows for name, (rows, _) in parts.items()}, split)
     rows = parts[first][0]
-    if not len(rows):
-        raise NotComparableError(f"{rows.path.name} has no usable row in {split}")
     outputs = {
         name: judging.predict(run.model, parts[name][1], len(rows))
         for name, run in runs.items()
@@ -121,12 +121,22 @@ def _require_same_targets(runs, first, name):
             )
 
 
+def _require_comparable(rows, split):
+    """Refuses {run: rows} that are not the same ones, or none."""
+    (first, one), *others = rows.items()
+    if not len(one):
+        raise NotComparableError(f"{one.path.name} has no usable row in {split}")
+    for name, other in others:
+        _require_same_rows({first: one, name: other}, split)
+
+
 def _require_same_rows(parts, split):
     """Refuses rows or cells of targets that differ; names the first of them."""
     (first, one), (name, other) = parts.items()
+    known = {first: set(one.ids), name: set(other.ids)}
     only = {
-        first: [each for each in one.ids if each not in set(other.ids)],
-        name: [each for each in other.ids if each not in set(one.ids)],
+        first: [each for each in one.ids if each not in known[name]],
+        name: [each for each in other.ids if each not in known[first]],
     }
     for who, ids in only.items():
         if ids:

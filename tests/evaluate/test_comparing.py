@@ -180,6 +180,7 @@ def test_an_ensemble_of_what_is_read_otherwise_is_refused(trained, other, tmp_pa
     refused("labels of `label` differ", labels={"label": ["0", "1"]})
 
 
+@pytest.mark.nightly  # tests/test_shown.py runs the command, too
 def test_the_command_compares_and_makes_an_ensemble(
     trained, other, tmp_path, capsys, monkeypatch
 ):
