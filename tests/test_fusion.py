@@ -145,7 +145,14 @@ def test_one_modality_is_enough(kind, corridors, recwarn):
     assert not [str(w.message) for w in recwarn if w.category is UserWarning]
 
 
-@pytest.mark.parametrize("kind", FUSIONS)
+@pytest.mark.parametrize(
+    "kind",
+    # The one that takes longest is much like `attention`.
+    [
+        pytest.param(kind, marks=[pytest.mark.nightly] * (kind == "bottleneck"))
+        for kind in FUSIONS
+    ],
+)
 def test_compiles_with_xla(kind, corridors):
     model = model_of(FUSIONS[kind](units=UNITS), corridors)
     model.compile("sgd", "mse", jit_compile=True)
@@ -290,7 +297,13 @@ def matching(rng, rows, keys=4):
 
 
 @pytest.mark.parametrize(
-    "kind", ["concat", "attention", "cross_attention", "bottleneck"]
+    "kind",
+    [
+        "concat",
+        "attention",
+        "cross_attention",
+        pytest.param("bottleneck", marks=pytest.mark.nightly),
+    ],
 )
 def test_tokens_find_each_other_where_pooled_vectors_cannot(kind, rng):
     corridors, answers = matching(rng, 2048)

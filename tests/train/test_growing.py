@@ -57,7 +57,10 @@ class Broken(Exception):
     "overrides",
     [
         ["train.ema_momentum=0.9", "train.accumulation_steps=2", "train.plateau=1"],
-        ["train.precision=mixed_float16", "train.steps_per_execution=2"],
+        pytest.param(
+            ["train.precision=mixed_float16", "train.steps_per_execution=2"],
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["averaged", "float16"],
 )
