@@ -5,7 +5,7 @@ from typing import Literal
 import tensorflow as tf
 from pydantic import PositiveInt
 
-from mmkeras.modalities import binary, image_data, image_header
+from mmkeras.modalities import binary, image_data, image_header, trying
 
 # Rows of one batch decoded at the same time: enough for the cores of a small server.
 PARALLEL_ROWS = 8
@@ -106,7 +106,7 @@ class Image:
                 parallel_iterations=PARALLEL_ROWS,
             )
 
-        return image_data.boldly(decode)
+        return trying.boldly(decode)
 
     def _pixels(self, raw, header, careful):
         """((size, size, 3) float32 in [0, 1], fault)."""

@@ -1,35 +1,8 @@
-"""What an image file stores, as integers: the core decoders and a try in the graph."""
+"""What an image file stores, as integers, by the core decoders."""
 
 import tensorflow as tf
 
-from mmkeras.modalities import binary, image_header
-
-
-def boldly(decode):
-    """`decode` of no care, and only where that raises, of care.
-
-    A core decoder raises on corrupt data, which would fail the whole batch. A dataset
-    can leave out what raised, but one a file costs more than the rest of its checks:
-    so the batch goes first without, and once more, file by file, where one is bad.
-
-    Args:
-        decode: function of careful, a scalar bool, that gives tensors.
-    """
-    ways = tf.data.Dataset.from_tensor_slices([False, True])
-    tried = ways.map(tf.autograph.experimental.do_not_convert(decode))
-    return _first(tried.ignore_errors())
-
-
-def _first(elements):
-    """The first element of a dataset that is made anew for each batch or file.
-
-    It would be looked through for optimisations each time, which takes longer than what
-    they could gain.
-    """
-    plain = tf.data.Options()
-    plain.autotune.enabled = False
-    plain.experimental_optimization.apply_default_optimizations = False
-    return elements.take(1).with_options(plain).get_single_element()
+from mmkeras.modalities import binary, image_header, trying
 
 
 def stored(raw, is_deep, careful):
@@ -45,7 +18,11 @@ def stored(raw, is_deep, careful):
         single zero where it could not be decoded. Success, scalar bool.
     """
     failed = (tf.zeros((1, 1, 1, 1), tf.uint8), False)
-    return _carefully(careful, _stored, failed, raw, is_deep)
+    return tf.cond(
+        careful,
+        lambda: trying.carefully(_stored, failed, raw, is_deep),
+        lambda: _stored(raw, is_deep),
+    )
 
 
 def stored_jpeg(raw, careful):
@@ -61,23 +38,11 @@ def stored_jpeg(raw, careful):
         that cannot be read. Success, scalar bool.
     """
     failed = (tf.zeros((1, 1, 3), tf.uint8), [1, 1, 1], False)
-    return _carefully(careful, _stored_jpeg, failed, raw)
-
-
-def _carefully(careful, decode, failed, *given):
-    """What `decode` gives; of care, `failed` where it raises.
-
-    Only the decoders are in the dataset of one element that leaves out what raised: it
-    costs time in proportion to its operations.
-    """
-    as_written = tf.autograph.experimental.do_not_convert(decode)
-
-    def attempt():
-        tried = tf.data.Dataset.from_tensors(given).map(as_written).ignore_errors()
-        otherwise = tf.data.Dataset.from_tensors(failed)
-        return _first(tried.concatenate(otherwise))
-
-    return tf.cond(careful, attempt, lambda: decode(*given))
+    return tf.cond(
+        careful,
+        lambda: trying.carefully(_stored_jpeg, failed, raw),
+        lambda: _stored_jpeg(raw),
+    )
 
 
 def bmp_colours(raw, pixels, header):

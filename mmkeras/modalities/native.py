@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.modalities import binary
+from mmkeras.modalities import binary, trying
 
 FLAC8, FLAC16, FLAC24, VORBIS, MP3, OTHER = range(6)
 NAMES = ("FLAC", "FLAC", "FLAC", "Ogg", "MP3", "")
@@ -111,10 +111,7 @@ def wave(raw, which, rate_hz):
         )
         return tf.ensure_shape(written, ())
 
-    # A try in the graph: what raises is left out.
-    tried = tf.data.Dataset.from_tensors(raw).map(decode).ignore_errors()
-    nothing = tf.data.Dataset.from_tensors(tf.constant(""))
-    return tried.concatenate(nothing).take(1).get_single_element()
+    return trying.carefully(decode, tf.constant(""), raw)
 
 
 def _written(samples, rate_hz, tag):
