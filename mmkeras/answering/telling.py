@@ -36,7 +36,11 @@ def told(answers, at, identity, source):
 
 
 def shown(row):
-    """The answer of `told` for people, a line a key."""
+    """The answer of `told` for people, a line a key.
+
+    `missing`, `error` and `abstained` have a line where they say something: what never
+    abstains, and a row that is told, need none.
+    """
     lines = []
     for key, value in row.items():
         if key.endswith("probabilities"):
@@ -47,6 +51,8 @@ def shown(row):
             key, value = "missing", " ".join(gone)
         elif key.endswith("embedding"):
             value = f"{len(value)} numbers, see --json"
+        elif key.endswith("abstained"):
+            value = "yes, too unsure to answer" if value else ""
         elif isinstance(value, float):
             value = f"{value:.4f}"
         if value != "":

@@ -59,8 +59,8 @@ def saved_model(run, folder, rows=None, *, name=None, log=print):
     The signature `serving_default` takes strings, each (rows,): a text under the
     input's name, the columns of a table each under its own, the bytes of an image or
     sound file as `<input>_bytes`; an empty string is missing. For each target it gives
-    what its task serves, as `label`, `probability` and `probabilities` of a
-    classification (`<target>_label`, ... where there are several), and for each row
+    what its task serves, as `label`, `probability`, `probabilities` and `abstained` of
+    a classification (`<target>_label`, ... where there are several), and for each row
     `present`, (rows, inputs) bool in the order of the recipe, and `error`: what was
     wrong with a file or a number, "" where nothing; that counts as missing.
 

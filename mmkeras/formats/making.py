@@ -44,10 +44,10 @@ def make(asked):
 
     Returns:
         A list of {"what", "file", "bytes", "rows", "max_difference" (of values above
-        one the relative one), "agreement" (share of rows with the same best class, or
-        None where there are no classes), "accuracy" and "trained_accuracy" (of this
-        file and of the trained model, see `accuracy`), "latency_ms" (median of one
-        row), "refused": why it is not kept, or ""}.
+        one the relative one), "agreement" (share of rows with the same best class and
+        the same word on abstaining; None where there are neither), "accuracy" and
+        "trained_accuracy" (of this file and of the trained model, see `accuracy`),
+        "latency_ms" (median of one row), "refused": why it is not kept, or ""}.
     """
     trained, folder = run.open_folder(asked["run"]), Path(asked["folder"])
     maker = MAKERS[asked["format"]]
@@ -94,6 +94,7 @@ def compared(got, expected):
             shapes = f"{got[key].shape}, expected was {wanted.shape}"
             raise ValueError(f"`{key}` is not finite or has the shape {shapes}")
         if wanted.dtype == bool:
+            agreed.append(float((got[key] == wanted).mean()))
             continue
         apart = np.abs(got[key] - wanted) / np.maximum(1, np.abs(wanted))
         most = max(most, float(apart.max()))

@@ -44,9 +44,9 @@ class Classification:
         refused: share of the valid rows told right, in [0, 1), that this threshold may
             turn into `outside`.
         precision: share of the rows that are answered which should be right, in [0, 1);
-            the model then says of each row whether it abstains, below a probability
-            that is chosen on the valid rows. None: no such answer. Without valid rows
-            nothing shows a precision, and it always abstains.
+            the model then abstains below a probability that is chosen on the valid
+            rows. None: it never abstains. Without valid rows nothing shows a precision,
+            and it always abstains.
 
     Raises:
         ValueError: fewer than two labels, or `outside` is none of them.
@@ -86,7 +86,10 @@ class Classification:
         decision = decision or {}
         self.threshold = decision.get("threshold", 0.0)
         self.temperature = decision.get("temperature", 1.0)
-        self.abstain_below = decision.get("abstain_below", 2.0)
+        # No probability is below the first, each is below the last.
+        never, always = 0.0, 2.0
+        asked = precision is not None
+        self.abstain_below = decision.get("abstain_below", always) if asked else never
 
     def target(self, values):
         """Texts of labels -> one-hot rows, (rows, classes) float32.
@@ -191,7 +194,10 @@ class Classification:
         return self._calibrated(probabilities)[np.arange(len(called)), called]
 
     def abstains(self, probabilities):
-        """Probabilities (rows, classes) -> (rows,) bool: too unsure to answer."""
+        """Probabilities (rows, classes) -> (rows,) bool: too unsure to answer.
+
+        All False where no `precision` is asked for.
+        """
         told = self._told_with(probabilities, self.called(probabilities))
         return told < np.float32(self.abstain_below)
 
@@ -205,8 +211,8 @@ class Classification:
         Returns:
             {"label": (batch,) string; "probability": (batch,) of that label, small for
             `outside` where no class was sure enough; "probabilities": (batch, classes)
-            in the order of `labels`, calibrated; with `precision` also "abstained":
-            (batch,) bool}.
+            in the order of `labels`, calibrated; "abstained": (batch,) bool, as
+            `abstains`}.
         """
         # The one place of a task that needs strings in the graph.
         import tensorflow as tf
@@ -222,14 +228,12 @@ class Classification:
             outside |= sure < self.threshold
             best = tf.where(outside, tf.cast(at, tf.int64), best)
         probability = tf.gather(told, best, axis=1, batch_dims=1)
-        answer = {
+        return {
             "label": tf.gather(tf.constant(self.labels), best),
             "probability": probability,
             "probabilities": tf.identity(told),
+            "abstained": probability < self.abstain_below,
         }
-        if self.precision is not None:
-            answer["abstained"] = probability < self.abstain_below
-        return answer
 
     def scores(self, truth, probabilities):
         """How well the classes are told, by calibrated probabilities.

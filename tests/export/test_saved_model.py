@@ -102,7 +102,8 @@ def test_the_export_tells_its_labels_and_inputs(exported, trained):
 
 def test_raw_bytes_are_answered_as_in_training(serve, columns, expected, trained):
     answers = serve(columns)
-    names = {"label", "probability", "probabilities", "present", "error"}
+    told = {"label", "probability", "probabilities", "abstained"}
+    names = told | {"present", "error"}
     assert set(answers) == names
     np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
     np.testing.assert_allclose(answers["probability"], expected.max(1), atol=1e-5)
@@ -197,11 +198,12 @@ def test_two_targets_answer_by_their_names(two_targets, tmp_path):
     )
     assert {"label_classify", "parity_classify"} <= set(found["differences"])
     first = found["answers"][0]
-    ends = ("label", "probability", "probabilities")
+    ends = ("label", "probability", "probabilities", "abstained")
     names = {f"{target}_{end}" for target in run.labels for end in ends}
     assert set(first) == names | {"present", "error"}
     assert first["parity_label"] in ("even", "odd")
     assert len(first["parity_probabilities"]) == 2
+    assert first["label_abstained"] is first["parity_abstained"] is False
     labels, inputs = export.assets(path)
     assert list(labels) == ["label", "parity"] and list(inputs) == ["text", "image"]
 

@@ -38,7 +38,7 @@ def test_decoded_tensors_are_answered_as_raw_strings(loaded, first):
         loaded["serve_tensors"](**decoded),
         loaded["serving_default"](**raw),
     )
-    assert set(answers) == {"label", "probability", "probabilities"}
+    assert set(answers) == {"label", "probability", "probabilities", "abstained"}
     np.testing.assert_array_equal(answers["label"], wanted["label"])
     np.testing.assert_allclose(
         answers["probabilities"], wanted["probabilities"], atol=1e-6

@@ -41,7 +41,8 @@ def test_the_function_holds_its_weights_and_gives_what_is_served(
     ]
     assert variables == []
     told = concrete(*(tf.constant(decoded[s.name]) for s in graph.specs(trained)))
-    assert list(told) == ["probabilities"]
+    assert set(told) == {"abstained", "probabilities"}
+    assert told["abstained"].dtype == tf.bool and not told["abstained"].numpy().any()
     np.testing.assert_allclose(told["probabilities"], probabilities, 0, 1e-5)
 
 
@@ -50,7 +51,8 @@ def test_litert_answers_as_the_trained_model(trained, decoded, probabilities, tm
     assert not np.all(decoded["image_present"])
     assert litert.make(trained, tmp_path, {}) == {"litert": "model.tflite"}
     answers = litert.loaded(trained, tmp_path / "model.tflite")(decoded)
-    measured = making.compared(answers, {"probabilities": probabilities.numpy()})
+    wanted = {"probabilities": probabilities.numpy(), "abstained": np.zeros(16, bool)}
+    measured = making.compared(answers, wanted)
     assert measured["rows"] == 16 and measured["agreement"] == 1
     assert measured["max_difference"] < 1e-5
     assert making.refusal("litert", measured) == ""
@@ -132,6 +134,9 @@ def test_answers_that_cannot_be_compared_are_told():
         making.compared({"probabilities": np.full((2, 2), np.nan)}, wanted)
     half = making.compared({"probabilities": np.eye(2)[::-1]}, wanted)
     assert half == {"rows": 2, "max_difference": 1.0, "agreement": 0.0}
+    wanted["abstained"] = np.array([True, False])
+    bold = making.compared({**wanted, "abstained": np.zeros(2, bool)}, wanted)
+    assert bold == {"rows": 2, "max_difference": 0.0, "agreement": 0.5}
 
 
 def test_accuracy_is_that_of_the_report(trained, rows):

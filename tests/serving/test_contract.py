@@ -25,7 +25,7 @@ def as_rows(columns):
 
 def assert_same(answers, expected):
     assert set(answers) == set(expected)
-    for name in ("label", "error", "present"):
+    for name in ("label", "abstained", "error", "present"):
         assert answers[name] == expected[name], name
     for name in ("probability", "probabilities"):
         for got, wanted in zip(answers[name], expected[name], strict=True):
@@ -50,6 +50,10 @@ def fetch(served, path, body=None):
 
 def test_rows_are_answered_as_by_the_graph(connect, raw, expected):
     assert_same(connect().predict(as_rows(raw)), expected)
+
+
+def test_a_model_without_precision_never_abstains(connect, raw):
+    assert connect().predict(raw)["abstained"] == [False] * 12
 
 
 def test_columns_are_answered_as_rows(connect, raw, expected):
@@ -104,6 +108,7 @@ def test_metadata_tells_inputs_and_outputs(connect):
         "label": {"dtype": "DT_STRING", "shape": [-1]},
         "probability": {"dtype": "DT_FLOAT", "shape": [-1]},
         "probabilities": {"dtype": "DT_FLOAT", "shape": [-1, 10]},
+        "abstained": {"dtype": "DT_BOOL", "shape": [-1]},
         "present": {"dtype": "DT_BOOL", "shape": [-1, 3]},
         "error": {"dtype": "DT_STRING", "shape": [-1]},
     }

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import urllib.request
 
+import numpy as np
 import pytest
 
 from mmkeras.client import Client
@@ -146,6 +147,18 @@ def test_what_is_missing_and_what_is_broken_is_told(see):
     seen = see({"text": "seven", "image": base64.b64encode(b"no picture").decode()})
     assert seen["notes"][0].startswith("image: not a JPEG")
     assert seen["notes"][1] == "missing: image, audio"
+
+
+def test_a_model_that_abstains_says_so(see, monkeypatch):
+    plain = models.Loaded.answer
+
+    def unsure(self, columns, signature):
+        outputs = plain(self, columns, signature)
+        return {**outputs, "abstained": np.ones_like(outputs["abstained"])}
+
+    monkeypatch.setattr(models.Loaded, "answer", unsure)
+    seen = see({"text": "seven"})
+    assert seen["notes"][0] == "The model abstains: it is too unsure to answer."
 
 
 def test_recordings_are_written_as_wav(see):

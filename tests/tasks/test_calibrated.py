@@ -79,12 +79,22 @@ def test_rows_that_are_answered_are_right_as_often_as_asked(too_sure):
     assert scores["accuracy"] < 0.8
 
 
-def test_abstaining_is_served_only_where_it_is_asked_for(too_sure):
+@pytest.mark.parametrize("decision", [None, {"abstain_below": 0.9}])
+def test_without_a_precision_it_never_abstains(too_sure, decision):
+    """Whatever was decided when one was asked for; it is served all the same."""
     truth, outputs, _ = too_sure
-    assert "abstained" not in Classification(LABELS).serve(tf.constant(outputs))
-    assert "coverage" not in Classification(LABELS).scores(truth, outputs)
-    undecided = Classification(LABELS, precision=0.9)
-    assert undecided.abstains(outputs).all()  # nothing shows a precision yet
+    task = Classification(LABELS, decision)
+    assert not task.abstains(outputs).any()
+    served = tf.function(task.serve)(tf.constant(outputs))["abstained"]
+    assert served.dtype == tf.bool and not served.numpy().any()
+    assert "coverage" not in task.scores(truth, outputs)
+
+
+def test_with_a_precision_that_nothing_shows_it_always_abstains(too_sure):
+    truth, outputs, _ = too_sure
+    undecided = Classification(LABELS, {"temperature": 2.0}, precision=0.9)
+    assert undecided.abstains(outputs).all()
+    assert undecided.serve(tf.constant(outputs))["abstained"].numpy().all()
     scores = undecided.scores(truth, outputs)
     assert scores["coverage"] == 0 and "answered_accuracy" not in scores
 

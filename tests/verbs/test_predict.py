@@ -23,7 +23,8 @@ def test_run_and_export_give_the_same_answer(ask, trained, exported, options):
         assert code == 0
         answers.append(json.loads(out))
     first = answers[0]
-    assert list(first) == ["label", "probability", "probabilities", "present", "error"]
+    keys = ["label", "probability", "abstained", "probabilities", "present", "error"]
+    assert list(first) == keys and first["abstained"] is False
     assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert first["label"] == max(first["probabilities"], key=first["probabilities"].get)
     assert first["present"] == {"text": True, "image": True, "audio": True}
@@ -106,7 +107,9 @@ def test_a_manifest_gives_csv_in_its_order(ask, trained, exported, asked_csv):
         assert code == 0
         tables.append(list(csv.DictReader(io.StringIO(out))))
     for table in tables:
-        assert list(table[0]) == ["id", "label", "probability", "missing", "error"]
+        keys = ["id", "label", "probability", "abstained", "missing", "error"]
+        assert list(table[0]) == keys
+        assert {line["abstained"] for line in table} == {"False"}
         assert [line["id"] for line in table] == ids
         assert "image" in table[2]["missing"]
     for key in ("label", "missing", "error"):
@@ -159,7 +162,8 @@ def test_a_run_an_export_and_a_server_write_the_same_file(
         found = json.loads(said)
         assert (found["path"], found["rows"], found["answered"]) == (str(out), 4, 4)
         tables.append(pd.read_parquet(out))
-    names = ["id", "label", "probability", "probabilities", "missing", "error"]
+    names = ["id", "label", "probability", "abstained", "probabilities"]
+    names += ["missing", "error"]
     for table in tables:
         assert list(table) == names and table["id"].tolist() == ids
         assert table[["label", "missing"]].equals(tables[0][["label", "missing"]])
