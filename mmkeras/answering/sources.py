@@ -32,7 +32,7 @@ def source(place, *, model=None, exported=None, timeout_seconds=30.0):
 
     Raises:
         FileNotFoundError: the folder holds neither.
-        ValueError: no URL of a server.
+        ValueError: no URL of a server, or it does not serve what is exported.
     """
     if is_url(place):
         asked = client.Client(place, model=model, timeout_seconds=timeout_seconds)
@@ -89,16 +89,22 @@ class Server:
         asked: a `client.Client`.
         exported: see `source`. Without it classes are told by number, and nothing is
             said of `present`, whose order is not known.
+
+    Raises:
+        ServerError: no answer, or the model has no `serving_default`.
+        ValueError: the folder's model takes or tells something else.
     """
 
     def __init__(self, asked, exported=None):
         self.client, self.data = asked, None
         told = asked.metadata()
-        signature = told["signatures"]["serving_default"]
+        signature = _default(told, f"{asked.model} at {asked.server}")
         self.identity = f"{asked.server} {asked.model} {told['version']}"
         self.labels, self.inputs = _assets(exported) if exported else ({}, {})
         self.is_told = bool(exported)
-        if not exported:
+        if exported:
+            _check_same(exported, self.labels, self.inputs, signature)
+        else:
             self.inputs = {
                 name.removesuffix("_bytes"): [name]
                 for name in sorted(signature["inputs"])
@@ -138,6 +144,44 @@ def _assets(folder):
     if not newest:
         raise FileNotFoundError(f"no version in {folder}: no <number>/saved_model.pb")
     return export.assets(newest)
+
+
+def _default(told, where):
+    """The signature `serving_default` of what a server tells."""
+    found = told["signatures"]
+    if "serving_default" not in found:
+        raise client.ServerError(
+            client.error.NOT_FOUND,
+            f"the model {where} has no signature `serving_default`, only "
+            f"{', '.join(sorted(found)) or 'none'}: `mmkeras export` writes one",
+        )
+    return found["serving_default"]
+
+
+def _check_same(folder, labels, inputs, signature):
+    """Refuses a folder of another model: its names would be told for the wrong classes.
+
+    Raises:
+        ValueError: names of inputs, or numbers of classes, other than the server's.
+    """
+    served = _numbered(signature["outputs"])
+    first = next(iter(labels.values()), ())
+    ours = _described(
+        (each for served in inputs.values() for each in served),
+        [len(labels.get(target, first)) for target in served],
+    )
+    theirs = _described(signature["inputs"], map(len, served.values()))
+    if ours != theirs:
+        raise ValueError(
+            f"{folder} is not what the server serves: its model {ours}, the server's "
+            f"{theirs}. Give the folder that is served"
+        )
+
+
+def _described(inputs, classes):
+    """What a model takes and tells, to be compared and read."""
+    counts = " and ".join(map(str, classes)) or "no"
+    return f"takes {', '.join(sorted({*inputs}))} and tells {counts} classes"
 
 
 def _numbered(outputs):

@@ -12,21 +12,16 @@ file with `predict`, `status` and `metadata`.
 
 import itertools
 import random
-import re
 import time
-import urllib.parse
 
-from mmkeras.client import error, grpc_api, rest
+from mmkeras.client import error, grpc_api, place, rest
+from mmkeras.client import rows as _rows
 from mmkeras.client.error import ServerError
 
 __all__ = ["Client", "ServerError"]
 
 TRANSPORTS = {"http": rest.Rest, "https": rest.Rest, "grpc": grpc_api.Grpc}
 FIRST_WAIT_SECONDS = 0.1
-PLACE = re.compile(
-    r"(?:/v1/models/(?P<model>[^/:]+)"
-    r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?)?(?::predict)?/?"
-)
 
 
 class Client:
@@ -43,34 +38,20 @@ class Client:
             them it waits 0.1, 0.2, 0.4, ... seconds, each times 0.5 to 1.5 by chance.
 
     Raises:
-        ValueError: no URL of a server, or no model named.
+        ValueError: no URL of a server, no model named, no version, no timeout.
         ImportError: gRPC without the extra `serving`.
     """
 
     def __init__(
         self, url, *, model=None, version=None, timeout_seconds=10.0, retries=3
     ):
-        parts = urllib.parse.urlsplit(url)
-        place = PLACE.fullmatch(parts.path)
-        if parts.scheme not in TRANSPORTS or not parts.hostname or not place:
-            raise ValueError(
-                f"no server's URL: {url}. Expected http://host:port, https://host:port "
-                "or grpc://host:port, alone or with /v1/models/NAME behind it"
-            )
-        self.server = f"{parts.scheme}://{parts.netloc}"
-        self.model = model or urllib.parse.unquote(place["model"] or "")
-        if not self.model:
-            raise ValueError(
-                f"{url} names no model, and a server lists none: give "
-                f"{self.server}/v1/models/NAME, or the name as `model`"
-            )
-        if version is None:
-            version = int(place["version"]) if place["version"] else place["label"]
-        self.version = version
+        found = place.read(url, TRANSPORTS, model, version)
+        place.check_timeout(timeout_seconds)
+        self.server, self.model, self.version = found.server, found.model, found.version
         self.timeout_seconds = timeout_seconds
         self.retries = retries
-        self._transport = TRANSPORTS[parts.scheme](
-            self.server, self.model, version, timeout_seconds
+        self._transport = TRANSPORTS[found.scheme](
+            self.server, self.model, self.version, timeout_seconds
         )
 
     def predict(self, rows, *, signature="serving_default"):
@@ -88,10 +69,10 @@ class Client:
 
         Raises:
             ServerError: see there.
-            ValueError: no rows, or they do not all have the same names.
+            ValueError: no rows, they do not all have the same names, or hold what is
+                neither str nor bytes.
         """
-        _check(rows)
-        return self._ask("predict", rows, signature)
+        return self._ask("predict", _rows.checked(rows), signature)
 
     def status(self):
         """The versions the server knows, newest first.
@@ -134,22 +115,6 @@ class Client:
             f"{what} of model {self.model}{which} at {self.server}",
             attempts,
             model=self.model,
+            version=self.version,
             timeout_seconds=self.timeout_seconds,
         )
-
-
-def _check(rows):
-    """ValueError where rows or columns do not fit each other."""
-    if not rows:
-        raise ValueError("no rows: give a list of {served name: value}, or columns")
-    if isinstance(rows, dict):
-        lengths = {name: len(values) for name, values in rows.items()}
-        if len(set(lengths.values())) > 1 or 0 in lengths.values():
-            raise ValueError(f"columns must be of one length, one or more: {lengths}")
-        return
-    for at, row in enumerate(rows):
-        if set(row) != set(rows[0]):
-            raise ValueError(
-                f"row {at} has the inputs {sorted(row)}, row 0 {sorted(rows[0])}: each "
-                'needs them all, and "" is missing'
-            )

@@ -4,7 +4,8 @@ import math
 import types
 import urllib.parse
 
-from mmkeras.client.error import HTTP_CODES, TIMED_OUT, ServerError
+from mmkeras.client.error import BROKEN, HTTP_CODES, TIMED_OUT, ServerError
+from mmkeras.client.rows import as_bytes
 
 # Of a TensorProto: number of its type, (field of the values, name in numpy).
 TENSORS = {
@@ -16,6 +17,8 @@ TENSORS = {
     10: ("bool_val", "bool"),
 }
 STRING = 7
+# What gRPC's library says of a port where something else answers.
+NO_GRPC = "Failed parsing HTTP/2"
 
 
 class Grpc:
@@ -34,7 +37,8 @@ class Grpc:
         self.timeout_seconds = timeout_seconds
         channel = self.apis.grpc.insecure_channel(
             urllib.parse.urlsplit(server).netloc,
-            [("grpc.max_receive_message_length", -1)],  # 4 MB by default
+            # 4 MB by default; and as over REST no proxy of the environment is asked.
+            [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)],
         )
         self.prediction = self.apis.prediction.PredictionServiceStub(channel)
         self.models = self.apis.models.ModelServiceStub(channel)
@@ -49,7 +53,7 @@ class Grpc:
             tensor = request.inputs[name]
             tensor.dtype = STRING
             tensor.tensor_shape.dim.add().size = len(values)
-            tensor.string_val.extend(map(_to_bytes, values))
+            tensor.string_val.extend(map(as_bytes, values))
         outputs = self._call(self.prediction.Predict, request).outputs
         return {name: _values(name, tensor) for name, tensor in outputs.items()}
 
@@ -97,6 +101,8 @@ class Grpc:
             said = f"the server answers: {error.details()}"
             if code == TIMED_OUT:
                 said = f"no answer in {self.timeout_seconds:g} s"
+            if NO_GRPC in said:  # somebody is there, so it is no use to wait for him
+                code, said = BROKEN, "what answers there speaks no gRPC"
             raise ServerError(code, said) from error
 
 
@@ -127,10 +133,6 @@ def stubs():
         predict=predict_pb2,
         prediction=prediction_service_pb2_grpc,
     )
-
-
-def _to_bytes(value):
-    return value.encode("utf-8") if isinstance(value, str) else bytes(value)
 
 
 def _shapes(tensors):

@@ -1,12 +1,15 @@
 """TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest."""
 
 import base64
+import functools
 import http.client
 import json
+import socket
+import ssl
 import time
 import urllib.parse
 
-from mmkeras.client.error import BROKEN, TIMED_OUT, UNAVAILABLE, ServerError
+from mmkeras.client.error import BROKEN, TIMED_OUT, UNAVAILABLE, ServerError, shown
 
 CHUNK_BYTES = 1 << 20
 
@@ -43,7 +46,11 @@ class Rest:
                 ]
             }
         body = json.dumps({"signature_name": signature, **asked})
-        found = self._fetch("POST", ":predict", body)
+        reading = functools.partial(self._answers, signature)
+        return self._fetch("POST", reading, ":predict", body)
+
+    def _answers(self, signature, found):
+        """{output: list} of the JSON of an answer."""
         rowwise = "predictions" in found
         answers = found["predictions" if rowwise else "outputs"]
         if not _named(answers[0] if rowwise else answers):
@@ -56,54 +63,55 @@ class Rest:
 
     def status(self):
         """See `Client.status`."""
-        return [
-            {
-                "version": int(each["version"]),
-                "state": each["state"],
-                "error": each.get("status", {}).get("error_message", ""),
-            }
-            for each in self._fetch("GET")["model_version_status"]
-        ]
+        return self._fetch("GET", _versions)
 
     def metadata(self):
         """See `Client.metadata`."""
-        found = self._fetch("GET", "/metadata")
-        signatures = found["metadata"]["signature_def"]["signature_def"]
-        return {
-            "version": int(found["model_spec"]["version"]),
-            "signatures": {
-                name: {
-                    side: _shapes(each.get(side, {})) for side in ("inputs", "outputs")
-                }
-                for name, each in signatures.items()
-            },
-        }
+        return self._fetch("GET", _signatures, "/metadata")
 
-    def _fetch(self, method, what="", body=None):
-        """The JSON of an answer; ServerError for all else."""
+    def _fetch(self, method, reading, what="", body=None):
+        """What `reading` makes of the JSON of an answer; ServerError for all else."""
         try:
-            code, content = self._exchange(method, what, body)
-        except TimeoutError as error:
-            said = f"no answer in {self.timeout_seconds:g} s"
-            raise ServerError(TIMED_OUT, said) from error
-        except ConnectionRefusedError as error:
-            raise ServerError(UNAVAILABLE, "nobody listens there") from error
+            code, sent_to, content = self._exchange(method, what, body)
         except (OSError, http.client.HTTPException) as error:
-            raise ServerError(BROKEN, f"the connection broke: {error!r}") from error
+            raise self._broken(error) from error
+        text = content.decode("utf-8", "replace")
         try:
-            found = json.loads(content)
-        except ValueError:
+            found = json.loads(text)
+        except (RecursionError, ValueError):
             found = None
-        if code == 200 and isinstance(found, dict):
-            return found
+        if code == http.client.OK:
+            try:
+                return reading(found)
+            # JSON, perhaps, but not of TensorFlow Serving.
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                code = BROKEN
         said = found.get("error") if isinstance(found, dict) else None
-        said = said or content[:200].decode("utf-8", "replace") or "nothing"
-        raise ServerError(
-            BROKEN if code == 200 else code, f"the server answers: {said}"
-        )
+        said = said if isinstance(said, str) else shown(text) or "nothing"
+        if sent_to:
+            said = f"ask at {sent_to} instead"
+        raise ServerError(code, f"the server answers: {said}")
+
+    def _broken(self, error):
+        """A ServerError for what is no HTTP answer."""
+        if isinstance(error, TimeoutError):
+            said = f"no answer in {self.timeout_seconds:g} s"
+            return ServerError(TIMED_OUT, said)
+        if isinstance(error, ConnectionRefusedError):
+            return ServerError(UNAVAILABLE, "nobody listens there")
+        if isinstance(error, socket.gaierror):
+            return ServerError(UNAVAILABLE, f"no such host: {error.strerror}")
+        if isinstance(error, ssl.SSLError):
+            return ServerError(BROKEN, f"no encrypted connection: {error.reason}")
+        said = shown(str(error)) or type(error).__name__
+        if isinstance(error, http.client.HTTPException) and not isinstance(
+            error, ConnectionError
+        ):
+            said = f"what answers there speaks no HTTP: {said!r}"
+        return ServerError(BROKEN, f"the connection broke: {said}")
 
     def _exchange(self, method, what, body):
-        """One question: (HTTP status, bytes)."""
+        """One question: (HTTP status, where else to ask, or None, bytes)."""
         secure = self.parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = kind(
@@ -120,9 +128,31 @@ class Rest:
                 content.append(part)
                 if time.monotonic() > until:
                     raise TimeoutError
-            return response.status, b"".join(content)
+            return response.status, response.getheader("Location"), b"".join(content)
         finally:
             connection.close()
+
+
+def _versions(found):
+    return [
+        {
+            "version": int(each["version"]),
+            "state": each["state"],
+            "error": each.get("status", {}).get("error_message", ""),
+        }
+        for each in found["model_version_status"]
+    ]
+
+
+def _signatures(found):
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    return {
+        "version": int(found["model_spec"]["version"]),
+        "signatures": {
+            name: {side: _shapes(each.get(side, {})) for side in ("inputs", "outputs")}
+            for name, each in signatures.items()
+        },
+    }
 
 
 def _named(answer):

@@ -44,7 +44,7 @@ def answering(*answers, wait_seconds=0.0):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", asked
         server.shutdown()
 
@@ -105,34 +105,18 @@ def test_urls_name_models_and_versions(behind, options, path):
     assert asked[0][0] == path
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("localhost:8501", "no server's URL: localhost:8501. Expected http://host"),
-        ("ftp://host/v1/models/a", "no server's URL"),
-        ("http://host/elsewhere", "no server's URL"),
-        ("http://host:1", "http://host:1 names no model, and a server lists none: "),
-        ("http://host:1", "give http://host:1/v1/models/NAME, or the name as `model`"),
-    ],
-)
-def test_urls_that_are_none(url, message):
-    with pytest.raises(ValueError) as caught:
-        Client(url)
-    assert message in str(caught.value)
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+@pytest.mark.parametrize("seconds", [0, -1.5, float("nan"), float("inf")])
+def test_seconds_that_are_no_time_to_wait(scheme, seconds):
+    with pytest.raises(ValueError, match=f"seconds, more than 0, got {seconds:g}"):
+        Client(f"{scheme}://127.0.0.1:1", model="pets", timeout_seconds=seconds)
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([], "no rows: give a list of"),
-        ({"a": ["x"], "b": []}, "columns must be of one length, one or more: {'a': 1,"),
-        ([{"a": "", "b": ""}, {"a": ""}], r"row 1 has the inputs \['a'\], row 0 \['a'"),
-        ([{"a": "", "b": ""}, {"a": ""}], 'each needs them all, and "" is missing'),
-    ],
-)
-def test_rows_that_do_not_fit_are_not_sent(rows, message):
-    with pytest.raises(ValueError, match=message):
-        Client("http://127.0.0.1:1", model="pets").predict(rows)
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_what_cannot_be_sent_is_not_sent(scheme):
+    pets = Client(f"{scheme}://127.0.0.1:1", model="pets")
+    with pytest.raises(ValueError, match=r"row 0, `age`: .* got int \(31\)"):
+        pets.predict([{"age": 31}])  # bytes(31) are 31 zeros
 
 
 def test_it_tries_again_where_the_server_is_not_available():
@@ -187,17 +171,6 @@ def test_nobody_listens(scheme):
     assert e.value.code == 503 and "2 attempts" in str(e.value)
 
 
-@pytest.mark.parametrize(
-    ("code", "content", "told"),
-    [(200, b"<html>", "<html>"), (200, b"[]", "[]"), (502, b"", "nothing")],
-)
-def test_what_is_no_model_server(code, content, told):
-    with answering((code, content)) as (url, _):
-        with pytest.raises(ServerError) as caught:
-            Client(url, model="pets").predict(ROWS)
-    assert f"the server answers: {told} (502)" in str(caught.value)
-
-
 def test_over_grpc_it_tries_again_where_the_server_is_not_available():
     with grpc_answering("UNAVAILABLE", "UNAVAILABLE") as (url, asked):
         assert Client(url, model="pets", version=3).status() == []
@@ -219,6 +192,15 @@ def test_over_grpc_a_late_answer_is_told():
     with grpc_answering(wait_seconds=1) as (url, asked):
         with pytest.raises(ServerError, match=r"no answer in 0.1 s \(504\)"):
             Client(url, model="pets", timeout_seconds=0.1).status()
+    assert len(asked) == 1
+
+
+def test_over_grpc_no_proxy_is_asked(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with grpc_answering() as (url, asked):
+        assert Client(url, model="pets", retries=0).status() == []
     assert len(asked) == 1
 
 

@@ -128,7 +128,12 @@ def test_status_lists_versions_the_newest_first(connect):
         ({"model": "x"}, 404, r"predict of model x at \S+: the server answers: "),
         ({"model": "x"}, 404, r"MODEL_NAME of tensorflow/serving, --name of `mmkeras"),
         ({"version": 9}, 404, r"Servable not found for request: Specific\(pets, 9\)"),
-        ({"version": "x"}, 400, r"Unrecognized servable version label: x"),
+        ({"version": 9}, 404, r"GET /v1/models/pets over REST, tells which versions "),
+        (
+            {"version": "x"},
+            400,
+            r"Unrecognized servable version label: x \(400\)\. ",
+        ),
     ],
 )
 def test_unknown_models_versions_and_labels(connect, options, code, words):
