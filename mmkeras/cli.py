@@ -56,6 +56,8 @@ EXIT_CODES = {
     "FolderError": REFUSED,
     "TrialError": FAILED,
     "TrackerError": FAILED,
+    "ListenError": FAILED,
+    "NotLoadedError": FAILED,
 }
 
 

@@ -31,6 +31,7 @@ CANNOT = {
     "pip install ": "the network; the environment has the extras",
     "make quickstart": "it makes an environment; .ci/run runs it",
     "docker ": "there is no Docker",
+    "python -m pytest -m docker": "there is no Docker",
     "export TF_CONFIG=": "two machines, host1 and host2",
     "mmkeras train pets.yaml --run /shared/": "two machines, and a disk they share",
     "TPU_NAME=": "a TPU",

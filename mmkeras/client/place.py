@@ -9,6 +9,7 @@ PATH = re.compile(
     r"(?:/v1/models/(?P<model>[^/:]+)"
     r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?)?(?::predict)?/?"
 )
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 MOST_VERSION = 2**63 - 1  # int64 of TensorFlow Serving
 
 
@@ -66,6 +67,19 @@ def read(url, schemes, model=None, version=None):
     if version is None:
         version = int(path["version"]) if path["version"] else path["label"]
     return Place(parts.scheme, server, model, _checked(version))
+
+
+def check_name(model):
+    """Refuses a name that cannot be part of a URL and of a path.
+
+    Raises:
+        ValueError: it is no such name.
+    """
+    if not NAME.fullmatch(model):
+        raise ValueError(
+            f"a model cannot be called `{model}`: expected ASCII letters, digits, `_`, "
+            "`.` and `-`"
+        )
 
 
 def check_timeout(seconds):

@@ -10,10 +10,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from mmkeras.client import place
 from mmkeras.export import beside, examples, proving, writing
 from mmkeras.export import signatures as _signatures
-from mmkeras.export.asking import answer, answering, assets, newest, raw_columns
-from mmkeras.export.beside import check_name
+from mmkeras.export.asking import (
+    NotLoadedError,
+    answer,
+    answering,
+    assets,
+    loaded,
+    newest,
+    raw_columns,
+)
 from mmkeras.export.proving import ProofError
 from mmkeras.export.signatures import (
     answers,
@@ -29,14 +37,15 @@ from mmkeras.export.signatures import (
 __all__ = [
     "HALF",
     "TOLERANCE",
+    "NotLoadedError",
     "ProofError",
     "answer",
     "answering",
     "answers",
     "assets",
-    "check_name",
     "features_model",
     "inputs",
+    "loaded",
     "newest",
     "packages",
     "raw_columns",
@@ -87,7 +96,7 @@ def saved_model(run, folder, rows=None, *, name=None, log=print):
         ValueError: a name that cannot be part of a URL.
     """
     name = run.recipe.name if name is None else name
-    check_name(name)
+    place.check_name(name)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     version = 1 + max(

@@ -10,6 +10,10 @@ import tensorflow as tf
 from mmkeras.export import signatures
 
 
+class NotLoadedError(RuntimeError):
+    """An exported folder that TensorFlow does not load."""
+
+
 def raw_columns(run, rows):
     """What a client would send for these rows, {served name: list of bytes}."""
     columns = {}
@@ -57,13 +61,14 @@ def answering(source):
 
     Returns:
         A function {served name: list of bytes} -> {output name: (rows, ...) array}.
+
+    Raises:
+        NotLoadedError: see `loaded`.
     """
     if isinstance(source, str | Path):
-        for package in _read_extra(source, "packages.json"):
-            importlib.import_module(package)  # brings operations of the graph
         # Kept by the function: a signature holds no reference to its own weights.
-        loaded = tf.saved_model.load(str(source))
-        call = lambda given: loaded.signatures["serving_default"](**given)  # noqa: E731
+        held = loaded(source)
+        call = lambda given: held.signatures["serving_default"](**given)  # noqa: E731
     else:
         compiled = signatures.serving_function(source)
         order = signatures.served(source)
@@ -74,6 +79,28 @@ def answering(source):
         return {key: value.numpy() for key, value in call(given).items()}
 
     return ask
+
+
+def loaded(folder):
+    """A version's folder as TensorFlow loads it, with the packages that it needs.
+
+    Raises:
+        NotLoadedError: a file is cut, or is not what it is called.
+        ImportError: a package is not installed.
+    """
+    extra = Path(folder) / "assets.extra" / "packages.json"
+    packages = json.loads(extra.read_text("utf-8")) if extra.is_file() else []
+    for package in packages:
+        importlib.import_module(package)  # brings operations of the graph
+    try:
+        return tf.saved_model.load(str(folder))
+    # A cut file of weights is an IndexError.
+    except (IndexError, OSError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise NotLoadedError(
+            f"{folder} does not load: {reason}. Is it whole? `mmkeras export` writes a "
+            "version anew"
+        ) from error
 
 
 def newest(folder):

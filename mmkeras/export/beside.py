@@ -7,7 +7,6 @@ may stand there.
 import base64
 import json
 import os
-import re
 
 import tensorflow as tf
 
@@ -17,7 +16,6 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH_TIMEOUT_US = 2000
 # TensorFlow whose operations a server must have.
 LEAST_SERVER = "2.20"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 MODELS = """\
 # One model, for --model_config_file. Its newest version is served; for more of them see
@@ -66,19 +64,6 @@ services:
       - --monitoring_config_file=/models/$name/monitoring.config
     restart: unless-stopped
 """
-
-
-def check_name(name):
-    """Refuses what cannot be part of a URL and of a path.
-
-    Raises:
-        ValueError: it is no such name.
-    """
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"a model cannot be called `{name}`: expected ASCII letters, digits, `_`, "
-            "`.` and `-`"
-        )
 
 
 def contents(name, columns):

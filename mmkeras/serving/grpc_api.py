@@ -52,7 +52,7 @@ def start(versions, address, *, max_mb=64):
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise OSError(f"cannot listen at {address}: {error}") from error
+        raise OSError(str(error).split(";")[0]) from error
     server.start()
     return server, port
 

@@ -1,14 +1,14 @@
 """The versions of one model's folder: loaded, polled, kept while they are asked."""
 
 import gc
-import importlib
-import json
 import re
 import threading
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+
+from mmkeras import export
 
 VERSION = re.compile(r"\d+")
 LOADING, AVAILABLE, END = "LOADING", "AVAILABLE", "END"
@@ -49,14 +49,10 @@ class Loaded:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.version = int(self.folder.name)
-        extra = self.folder / "assets.extra" / "packages.json"
-        packages = json.loads(extra.read_text("utf-8")) if extra.is_file() else []
-        for package in packages:
-            importlib.import_module(package)  # brings operations of the graph
+        self._model = export.loaded(self.folder)
         content = (self.folder / "saved_model.pb").read_bytes()
         held = saved_model_pb2.SavedModel.FromString(content)
         self.signatures = dict(held.meta_graphs[0].signature_def)
-        self._model = tf.saved_model.load(str(self.folder))
         default = self.signatures.get("serving_default")
         if default and all(is_text(info) for info in default.inputs.values()):
             self._warm_up(default)
@@ -122,6 +118,7 @@ class Versions:
 
     Raises:
         FileNotFoundError: no version is there, or not that of a label.
+        NotLoadedError: none of them loads.
     """
 
     def __init__(
@@ -140,7 +137,9 @@ class Versions:
         self.poll()
         if not self._served:
             newest = self._states[max(self._states)]
-            raise RuntimeError(f"no version of {self.folder} loads: {newest[2]}")
+            raise export.NotLoadedError(
+                f"no version of {self.folder} loads: {newest[2]}"
+            )
         self._closed = threading.Event()
         self._poller = threading.Thread(
             target=self._keep_polling, args=(poll_seconds,), daemon=True
@@ -229,9 +228,11 @@ class Versions:
         try:
             loaded = Loaded(self.folder / str(version))
         except Exception as error:  # whatever it is, the other versions go on
-            reason = f"{type(error).__name__}: {error}".split("\n")[0]
+            is_told = isinstance(error, export.NotLoadedError)
+            kind = "" if is_told else f"{type(error).__name__}: "
+            reason = f"{kind}{error}".split("\n")[0]
             self._states[version] = (END, "UNKNOWN", reason)
-            self.log(f"serve: version {version} does not load: {reason}")
+            self.log(f"serve: version {version} is not served: {reason}")
             return False
         self._served = {**self._served, version: loaded}
         self._states[version] = (AVAILABLE, "OK", "")

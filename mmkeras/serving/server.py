@@ -1,6 +1,7 @@
 """Sockets, threads and their end: REST by uvicorn, gRPC where its stubs are."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -13,7 +14,12 @@ from mmkeras.serving import rest
 # What is still being answered at the end has this long.
 GRACE_SECONDS = 30
 BACKLOG = 2048
+HOSTS = "--host takes an address of this machine, as 127.0.0.1, or 0.0.0.0 for all"
 ENDS = (signal.SIGINT, signal.SIGTERM)
+
+
+class ListenError(OSError):
+    """A port or an address where this process cannot listen."""
 
 
 class Server:
@@ -32,7 +38,7 @@ class Server:
         grpc_url: of gRPC, None without.
 
     Raises:
-        OSError: a port is taken.
+        ListenError: a port is taken, or the address is not of this machine.
     """
 
     def __init__(
@@ -91,9 +97,10 @@ class Server:
             self.grpc_url = f"grpc://{_shown(host)}:{port}"
         except ImportError as error:
             log(f"serve: REST only. {error}")
-        except OSError:
+        except OSError as error:
             self._socket.close()
-            raise
+            hint = "--grpc-port takes another port, --rest-only goes without"
+            raise ListenError(f"cannot listen at {address}: {error}. {hint}") from error
 
 
 @contextlib.contextmanager
@@ -127,9 +134,12 @@ def _listen(host, port):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(
-            f"cannot listen at {_shown(host)}:{port}: {error.strerror}. "
-            "--port takes another one"
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        # What `create_server` adds says the same again.
+        why = error.strerror.split(" (while attempting")[0]
+        hint = "--port takes another port" if taken else HOSTS
+        raise ListenError(
+            f"cannot listen at {_shown(host)}:{port}: {why}. {hint}"
         ) from error
 
 

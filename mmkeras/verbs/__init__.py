@@ -88,6 +88,16 @@ def server_arguments(parser):
     )
 
 
+def check_model_name(name):
+    """Raises UsageError where `--name` can be no model's at a server."""
+    from mmkeras.client import place
+
+    try:
+        place.check_name(name)
+    except ValueError as error:
+        raise UsageError(f"--name: {error}") from error
+
+
 def scores_text(run, rows, metrics):
     """The scores of each split for people, and the verdict on fusion."""
     from mmkeras import evaluate

@@ -10,6 +10,8 @@ each loaded, asked test rows and compared with the trained model, or refused (ex
 4). They take what the decoders give: formats.json there tells inputs and figures.
 """
 
+from pathlib import Path
+
 from mmkeras import verbs
 
 
@@ -33,14 +35,15 @@ def run(options, extra):
     verbs.no_more(extra)
     names = list(dict.fromkeys(options.format.split(",")))
     others = [name for name in names if name != "savedmodel"]
-    verbs.quiet()
-    from mmkeras import export, run
-
     if options.name is not None:
-        try:
-            export.check_name(options.name)
-        except ValueError as error:
-            raise verbs.UsageError(f"--name: {error}") from error
+        verbs.check_model_name(options.name)
+    if options.folder and Path(options.folder).is_file():
+        raise verbs.UsageError(
+            f"{options.folder} is a file: DIR is a folder, in which versions stand"
+        )
+    verbs.quiet()
+    from mmkeras import run
+
     if others:
         _check(others)
     trained = run.open_folder(options.run_folder)

@@ -7,6 +7,8 @@ one is served as it appears. REST and a page to ask by hand at --port, gRPC at
 
 from mmkeras import verbs
 
+MOST_PORT = 65_535
+
 
 def arguments(parser):
     """Adds the options."""
@@ -32,6 +34,7 @@ def run(options, extra):
     """Serves until it is ended."""
     verbs.no_more(extra)
     labels = dict(map(_label, options.label))
+    _check(options)
     verbs.quiet()
     from mmkeras.serving import models, server
 
@@ -60,6 +63,23 @@ def run(options, extra):
         wait()
         verbs.log("serve: ending, when what is being answered is answered")
     return verbs.Answer({"model": versions.name}, f"{versions.name} is served no more")
+
+
+def _check(options):
+    """Refuses numbers and names that no server can have, before TensorFlow comes."""
+    for option, number in (("port", options.port), ("grpc-port", options.grpc_port)):
+        if not 0 <= number <= MOST_PORT:
+            raise verbs.UsageError(
+                f"--{option} takes 0, any free one, to {MOST_PORT}. Got {number}"
+            )
+    if options.port == options.grpc_port != 0 and not options.rest_only:
+        raise verbs.UsageError(
+            f"--port and --grpc-port are both {options.port}: each needs its own"
+        )
+    if options.max_mb < 1:
+        raise verbs.UsageError(f"--max-mb takes 1 or more. Got {options.max_mb}")
+    if options.name is not None:
+        verbs.check_model_name(options.name)
 
 
 def _label(text):

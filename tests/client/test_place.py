@@ -44,3 +44,9 @@ def test_what_is_given_goes_before_what_the_url_has():
     assert place.read(url, ["http"], "birds", "new") == found._replace(
         model="birds", version="new"
     )
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "två", "-x", 'a"b', "..", "a b"])
+def test_a_name_that_fits_no_url_is_refused(name):
+    with pytest.raises(ValueError, match="cannot be called .*: expected ASCII letters"):
+        place.check_name(name)

@@ -176,12 +176,6 @@ def test_a_later_export_replaces_what_stands_beside(tmp_path, files):
     assert export.newest(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a:b", "två", "-x", 'a"b', "..", "a b"])
-def test_a_name_that_fits_no_url_is_refused(name):
-    with pytest.raises(ValueError, match="cannot be called .*: expected ASCII letters"):
-        export.check_name(name)
-
-
 def test_the_command_line_names_the_model(trained, monkeypatch, capsys, tmp_path):
     asked = {}
 
@@ -196,3 +190,11 @@ def test_the_command_line_names_the_model(trained, monkeypatch, capsys, tmp_path
     assert f"docker compose -f {tmp_path}/compose.yaml up" in capsys.readouterr().out
     assert cli.main([*command, "--name", "a/b"]) == cli.USAGE
     assert "--name: a model cannot be called `a/b`" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder(capsys, tmp_path):
+    (tmp_path / "served").write_text("")
+    command = ["export", "nowhere", str(tmp_path / "served")]
+    assert cli.main(command) == cli.USAGE
+    told = "served is a file: DIR is a folder, in which versions stand"
+    assert told in capsys.readouterr().err

@@ -255,8 +255,8 @@ def test_bad_requests_have_the_words_of_tensorflow_serving(served, body, words):
 
 @pytest.mark.parametrize("depth", [100, 100_000])
 def test_deep_json_kills_nothing(served, depth):
-    if depth > 100 and not served.rest.startswith("http://127"):
-        pytest.skip("for our parser")
+    if depth > 100 and not served.is_ours:
+        pytest.skip("for our parser: RapidJSON's calls itself, a level each")
     body = '{"instances": ' + "[" * depth + "]" * depth + "}"
     assert fetch(served, "/v1/models/pets:predict", body)[0] == 400
     assert fetch(served, "/v1/models/pets")[0] == 200

@@ -157,7 +157,8 @@ def test_a_version_that_does_not_load_leaves_the_old_one(tmp_path):
         (tmp_path / "2" / "saved_model.pb").write_bytes(b"cut")
         asked = Client(run.url, model="m")
         eventually(lambda: [e["state"] for e in asked.status()] == ["END", "AVAILABLE"])
-        assert asked.status()[0]["error"]
+        words = r"\S+/2 does not load: Cannot parse file .* Is it whole.*"
+        assert re.fullmatch(words, asked.status()[0]["error"])
         assert asked.metadata()["version"] == 1
         assert asked.predict([{"text": "a"}])["one"] == ["a"]
 
@@ -209,13 +210,22 @@ def test_a_port_that_is_taken_is_told(tmp_path):
     by_hand(tmp_path / "1", one=tf.identity)
     with running(tmp_path) as run:
         port = int(run.url.rsplit(":", 1)[1])
-        with pytest.raises(
-            OSError, match=f"cannot listen at 127.0.0.1:{port}: .*in use"
-        ):
+        words = f"cannot listen at 127.0.0.1:{port}: Address already in use. --port ta"
+        with pytest.raises(server.ListenError, match=words):
             server.Server(run.versions, port=port, grpc_port=None)
         port = int(run.grpc_url.rsplit(":", 1)[1])
-        with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1:{port}: "):
+        words = f"cannot listen at 127.0.0.1:{port}: .*:{port}. --grpc-port takes anot"
+        with pytest.raises(server.ListenError, match=words):
             server.Server(run.versions, port=0, grpc_port=port)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "nohost.invalid"])
+def test_an_address_of_another_machine_is_told(host):
+    with pytest.raises(server.ListenError) as caught:
+        server.Server(None, host=host, port=0, grpc_port=None)
+    told = str(caught.value)
+    assert told.startswith(f"cannot listen at {host}:0: ") and told.count(host) == 1
+    assert "--host takes an address of this machine" in told
 
 
 def test_without_the_stubs_it_serves_rest_and_says_so(tmp_path, monkeypatch):
@@ -275,6 +285,34 @@ def test_the_verb_serves_until_a_signal(tmp_path, number):
         process.kill()
     assert process.returncode == 0 and json.loads(out) == {"model": "pets"}
     assert "ending, when what is being answered is answered" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--port", "65536"], "--port takes 0, any free one, to 65535. Got 65536"),
+        (["--port", "-1"], "--port takes 0, any free one, to 65535. Got -1"),
+        (["--grpc-port", "99999"], "--grpc-port takes 0, any free one, to 65535. Got"),
+        (["--grpc-port", "8501"], "--port and --grpc-port are both 8501: each needs"),
+        (["--max-mb", "0"], "--max-mb takes 1 or more. Got 0"),
+        (["--name", "a/b"], "--name: a model cannot be called `a/b`: expected ASCII"),
+    ],
+)
+def test_numbers_and_names_that_no_server_has(options, message, capsys):
+    assert cli.main(["serve", "nowhere", *options]) == cli.USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_versions_none_of_which_loads(tmp_path, capsys):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"cut")
+    assert cli.main(["serve", str(tmp_path), "--port", "0"]) == cli.FAILED
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        rf"mmkeras serve: no version of {tmp_path} loads: \S+/1 does not load: Cannot "
+        r"parse file .*Is it whole\? `mmkeras export` writes a version anew",
+        told,
+    )
 
 
 @pytest.mark.parametrize("label", ["stable", "=3", "stable=x"])

@@ -2,6 +2,7 @@ import csv
 import functools
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,17 @@ def test_a_manifest_as_json(ask, exported, asked_csv):
     assert code == 0 and [answer["id"] for answer in answers] == ids
     for answer in answers:
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_an_export_that_is_not_whole(ask, exported, tmp_path):
+    shutil.copytree(exported[0], tmp_path / "1")
+    (weights,) = tmp_path.glob("1/variables/*.data*")
+    weights.write_bytes(weights.read_bytes()[:100])
+    code, out, err = ask(tmp_path, "--text", "seven")
+    assert (code, out) == (cli.FAILED, "")
+    told = err.splitlines()[-1]
+    assert told.startswith(f"mmkeras predict: {tmp_path / '1'} does not load: ")
+    assert told.endswith("Is it whole? `mmkeras export` writes a version anew")
 
 
 def test_rows_that_cannot_be_asked_are_named(ask, exported, rows):
