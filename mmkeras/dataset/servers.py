@@ -6,7 +6,7 @@ import time
 
 import tensorflow as tf
 
-from mmkeras.dataset.service import ServiceError, silence
+from mmkeras.dataset.service import ServiceError, nobody, silence
 from mmkeras.modalities import native
 
 HERE = ("localhost", "127.0.0.1", "[::1]")
@@ -88,10 +88,7 @@ def _await(address, wait_seconds, log):
     last, told = time.monotonic() + wait_seconds, False
     while fault := silence(address):
         if time.monotonic() > last:
-            raise ServiceError(
-                f"nothing answers at {address} ({fault}). Start there `mmkeras "
-                f"data-worker --dispatcher {address.rpartition(':')[2]}`"
-            )
+            raise ServiceError(nobody(address, fault))
         if not told:
             log(f"data-worker: waits for {address} ({fault})")
         told = True

@@ -59,10 +59,9 @@ class Service:
         """
         if fault := silence(self.address):
             raise ServiceError(
-                f"nothing answers at {self.address} ({fault}). Start there `mmkeras "
-                f"data-worker --dispatcher {self.address.rpartition(':')[2]}`, and on "
-                f"each machine that is to read rows `mmkeras data-worker "
-                f"{self.address}`; or train without: train.data_service = null"
+                f"{nobody(self.address, fault)}, and on each machine that is to read "
+                f"rows `mmkeras data-worker {self.address}`; or train without: "
+                "train.data_service = null"
             )
 
     def flow(self, give, first, last):
@@ -259,6 +258,14 @@ def _own_threads():
     options = tf.data.Options()
     options.threading.private_threadpool_size = 2
     return options
+
+
+def nobody(address, fault):
+    """What is said of an address where no dispatcher answers, and what to start."""
+    return (
+        f"nothing answers at {address} ({fault}). Start there `mmkeras data-worker "
+        f"--dispatcher {address.rpartition(':')[2]}`"
+    )
 
 
 def silence(address):
