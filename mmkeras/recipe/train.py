@@ -13,7 +13,7 @@ from mmkeras.families import (
 )
 from mmkeras.recipe.section import Section
 
-ADDRESS = r"grpc://([^\s:/\[\]]+|\[[0-9A-Fa-f:]+\]):\d{1,5}"
+_ADDRESS = r"grpc://([^\s:/\[\]]+|\[[0-9A-Fa-f:]+\]):\d{1,5}"
 
 
 def _rows(value):
@@ -23,8 +23,13 @@ def _rows(value):
     return value
 
 
-def _address(value):
-    if value is not None and not re.fullmatch(ADDRESS, str(value)):
+def address(value):
+    """`value`, which must be the address of a dispatcher or None.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value is not None and not re.fullmatch(_ADDRESS, str(value)):
         raise ValueError("expected the address of a dispatcher, grpc://HOST:PORT")
     return value
 
@@ -167,7 +172,7 @@ class Train(Section):
         description="minutes after which a fit ends, those before --resume included; "
         "the baselines have as many each",
     )
-    data_service: Annotated[str | None, BeforeValidator(_address)] = Field(
+    data_service: Annotated[str | None, BeforeValidator(address)] = Field(
         None,
         description="grpc://HOST:PORT of a dispatcher whose workers read and change "
         "the rows, see `mmkeras data-worker`; none: this process does",

@@ -9,7 +9,6 @@ training. Both run until Ctrl-C or SIGTERM. Whoever reaches their ports may use 
 keep them in a network of your own.
 """
 
-import re
 import time
 
 from mmkeras import verbs
@@ -72,7 +71,7 @@ def _serve(options):
 
 def _require_one(options):
     """A dispatcher's port, or the address of one; no other."""
-    from mmkeras.recipe.train import ADDRESS
+    from mmkeras.recipe.train import address
 
     if (options.dispatcher is None) == (options.address is None):
         raise verbs.UsageError(
@@ -80,10 +79,10 @@ def _require_one(options):
             "mmkeras data-worker --dispatcher 5050, then mmkeras data-worker "
             "grpc://localhost:5050"
         )
-    if options.address and not re.fullmatch(ADDRESS, options.address):
-        raise verbs.UsageError(
-            f"{options.address}: expected the address of a dispatcher, grpc://HOST:PORT"
-        )
+    try:
+        address(options.address)
+    except ValueError as error:
+        raise verbs.UsageError(f"{options.address}: {error}") from None
     for name in ("dispatcher", "port"):
         port = getattr(options, name) or 0
         if not 0 <= port < 2**16:
