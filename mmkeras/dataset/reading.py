@@ -163,15 +163,10 @@ def load(rows, decoders, *, cache_mb=2048, open_first=True, shelf=None, progress
         key: np.empty((len(rows), *spec.shape), spec.dtype.as_numpy_dtype)
         for key, spec in (specs if keep else {}).items()
     }
-    done = 0
-    for tensors, found in _decoded(cells, decoders, len(rows), keep):
-        end = done + len(next(iter(found.values())))
+    chunks = _decoded(cells, decoders, len(rows), keep)
+    for place, tensors in _told(rows, chunks, faults, progress):
         for key, array in arrays.items():
-            array[done:end] = tensors[key]
-        faults = _by_line(rows, done, found) | faults
-        done = end
-        if progress:
-            progress(done, len(rows))
+            array[place] = tensors[key]
     if keep:
         held = {key: tf.constant(array) for key, array in arrays.items()}
         return Rows(held, {}, {}), faults
@@ -187,6 +182,23 @@ def _opened(rows, decoders):
     return cells, faults
 
 
+def _told(rows, chunks, faults, progress):
+    """Of each chunk where its rows stand, a slice, and its {key: tensor}.
+
+    Puts what is wrong with them into `faults`, {line: (column, reason)}, where a line
+    has none yet; calls `progress`, if any, with (rows done, rows).
+    """
+    done = 0
+    for tensors, found in chunks:
+        place = slice(done, done + len(next(iter(found.values()))))
+        for line, fault in _by_line(rows, done, found).items():
+            faults.setdefault(line, fault)
+        yield place, tensors
+        done = place.stop
+        if progress:
+            progress(done, len(rows))
+
+
 def _shelved(rows, decoders, shelf, size, progress):
     """As `load`, of rows that stand on a shelf, or are put there now."""
     paths = {name: rows.cells(name) for name in decoders}
@@ -194,12 +206,9 @@ def _shelved(rows, decoders, shelf, size, progress):
     if not shelf.find(name):
         with shelf.making(name, size) as folder:
             cells, faults = _opened(rows, decoders)
-            done, chunks = 0, _decoded(cells, decoders, len(rows), True)
-            for (found,) in write(folder, chunks):
-                faults = _by_line(rows, done, found) | faults
-                done += len(next(iter(found.values())))
-                if progress:
-                    progress(done, len(rows))
+            chunks = _decoded(cells, decoders, len(rows), True)
+            told = _told(rows, chunks, faults, progress)
+            write(folder, (tensors for _, tensors in told))
             write_faults(folder, faults)
     folder, numbers = shelf.folder / name, tf.range(len(rows), dtype=tf.int64)
     readers = {

@@ -144,19 +144,15 @@ def write(folder, chunks):
 
     Args:
         folder: where to.
-        chunks: of ({key: tensor}, further things, which are given back).
-
-    Yields:
-        What each chunk has beside its tensors.
+        chunks: {key: tensor} of some rows each.
     """
     with contextlib.ExitStack() as stack:
         files = {}
-        for tensors, *beside in chunks:
+        for tensors in chunks:
             for key, tensor in tensors.items():
                 if key not in files:
                     files[key] = stack.enter_context(open(folder / _file(key), "wb"))
                 files[key].write(np.ascontiguousarray(tensor.numpy()))
-            yield beside
 
 
 def write_faults(folder, faults):
