@@ -21,10 +21,7 @@ def readable(run, rows, log):
     if faults:
         loaded = loaded.keep(~rows.frame.index.isin(list(faults)))
         rows = rows.reject(faults)
-        shown = f"\n{rows.listed()}"
-        more = len(faults) - 10
-        shown += f"\n  and {more} more" if more > 0 else ""
-        log(f"left out {len(faults)} rows that cannot be read:{shown}")
+        log(f"left out {len(faults)} rows that cannot be read:\n{rows.listed()}")
     return rows, loaded, faults
 
 

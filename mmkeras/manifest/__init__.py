@@ -147,8 +147,10 @@ class Manifest:
         return dataclasses.replace(self, frame=frame, rejected=tuple(rejected))
 
     def listed(self, most=10):
-        """The first of the refused rows for people, a line each."""
-        return "\n".join(f"  {row}" for row in self.rejected[:most])
+        """The first of the refused rows for people, a line each, and how many more."""
+        lines = [f"  {row}" for row in self.rejected[:most]]
+        more = len(self.rejected) - most
+        return "\n".join(lines + [f"  and {more} more"] * (more > 0))
 
     def write_rejected(self, path):
         """Writes the refused rows as CSV: line, id, column, reason, then all cells."""

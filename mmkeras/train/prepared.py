@@ -117,8 +117,7 @@ def prepare(recipe, rows, *, log=print):
     _account(rows, recipe.data.on_bad_row, log)
     train = rows.split("train")
     modalities.learn(texts, recipe.branches, train.cells)
-    room_mb = recipe.data.cache_mb
-    room_mb = min(room_mb, SENT_MB) if service else room_mb
+    room_mb = min(recipe.data.cache_mb, SENT_MB if service else float("inf"))
     held, _ = dataset.load(rows, texts, cache_mb=room_mb, open_first=False)
     loaded = loaded.keep(good) | held
     labels = tasks.learn(recipe.data.targets, train.frame)
@@ -139,16 +138,14 @@ def prepare(recipe, rows, *, log=print):
 
 def _opened(data, rows, files, service):
     """What `dataset.load` gives of the files; `data` is the section of a recipe."""
-    keep = {"cache_mb": data.cache_mb, "shelf": _shelf(data.disk_mb)}
-    if service:  # which is to decode them
-        keep = {"cache_mb": 0}
     with progress.bar("decode", len(rows)) as advance:
         return dataset.load(
             rows,
             files,
+            cache_mb=0 if service else data.cache_mb,  # a service is to decode them
             open_first=data.open_first,
+            shelf=_shelf(data.disk_mb),  # 0 with a service: the recipe's check
             progress=advance,
-            **keep,
         )
 
 
@@ -201,8 +198,6 @@ def _account(rows, on_bad_row, log):
     """Refuses to go on, or says how many rows go; train rows there must be."""
     if rows.rejected:
         shown = rows.listed()
-        more = len(rows.rejected) - 10
-        shown += f"\n  and {more} more" if more > 0 else ""
         count = f"{len(rows.rejected)} of {rows.rows_read} rows"
         if on_bad_row == "refuse":
             raise ManifestError(
