@@ -24,6 +24,22 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_is_there_when_all_its_files_are(tmp_path):
+    folder = tmp_path / "new" / "it"
+    with disk.filling(folder) as partial:
+        (partial / "one").write_text("1")
+        assert partial.name.startswith(disk.PARTIAL) and not folder.exists()
+    assert (folder / "one").read_text() == "1"
+    with disk.filling(folder) as partial:  # another process was faster
+        (partial / "one").write_text("2")
+    with pytest.raises(OSError, match="full"):
+        with disk.filling(folder.with_name("other")) as partial:
+            (partial / "one").write_text("3")
+            raise OSError("full")
+    assert (folder / "one").read_text() == "1"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_lock_is_for_one_and_ends_with_its_file(tmp_path):
     path = tmp_path / "lock"
     with open(path, "w") as one, open(path, "w") as other:

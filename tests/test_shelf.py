@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from mmkeras import config, dataset, manifest
+from mmkeras import config, dataset, disk, manifest
 from mmkeras.dataset import reading, shelf
 
 COUNT = 40
@@ -143,7 +143,7 @@ def test_a_set_that_was_not_finished_is_none(files, decoders, place, monkeypatch
     name = shelf.name_of(
         decoders, {n: files.cells(n) for n in decoders}, files.frame.index
     )
-    left, busy = (place.folder / f"{n}.1{shelf.PARTIAL}" for n in (name, "other"))
+    left, busy = (place.folder / f"{disk.PARTIAL}1-{n}" for n in (name, "other"))
     for folder in (left, busy):
         folder.mkdir()
         (folder / "0").write_bytes(b"half")

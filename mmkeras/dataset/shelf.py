@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mmkeras import __version__
+from mmkeras import __version__, disk
 
-FAULTS, PARTIAL = "faults.json", ".partial"
+FAULTS = "faults.json"
 # A partial set that nothing was written to for so long was left by a killed process.
 LEFT_SECONDS = 3600
 
@@ -53,26 +53,21 @@ class Shelf:
         Raises:
             OSError: it cannot be written, as on a full disk.
         """
-        partial = self.folder / f"{name}.{os.getpid()}{PARTIAL}"
         try:
             self._shrink(self.most_bytes - size)
-            partial.mkdir(parents=True, exist_ok=True)
-            yield partial
-            if not self.find(name):  # another process may have been faster
-                os.rename(partial, self.folder / name)
+            with disk.filling(self.folder / name) as partial:
+                yield partial
         except OSError as error:
             raise OSError(
                 f"decoded rows cannot be kept in {self.folder} ({error}). Name another "
                 "folder with MMKERAS_CACHE, or decode them in every epoch: "
                 "data.disk_mb = 0"
             ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _shrink(self, most_bytes):
         """Deletes the longest unused sets, and what killed processes left."""
         found = {path: _state(path) for path in self.folder.glob("*")}
-        partial = {path for path in found if path.suffix == PARTIAL}
+        partial = {path for path in found if _is_partial(path)}
         left = [p for p in partial if time.time() - found[p][0] > LEFT_SECONDS]
         whole = sorted(found.keys() - partial, key=found.get)
         total = sum(found[path][1] for path in whole)
@@ -185,5 +180,9 @@ def _state(path):
     """(when it was last used or written to, its bytes) of a set."""
     files = [each.stat() for each in path.iterdir()]
     times = [path.stat().st_mtime, *(each.st_mtime for each in files)]
-    is_partial = path.suffix == PARTIAL
-    return max(times) if is_partial else times[0], sum(each.st_size for each in files)
+    used = max(times) if _is_partial(path) else times[0]
+    return used, sum(each.st_size for each in files)
+
+
+def _is_partial(path):
+    return path.name.startswith(disk.PARTIAL)
