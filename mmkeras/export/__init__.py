@@ -5,7 +5,6 @@ folder of a version, `beside` what stands beside the versions, `proving` and `st
 what is asked before a server sees it, `asking` raw rows and their answers.
 """
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -107,11 +106,11 @@ def saved_model(run, folder, rows=None, *, name=None, log=print):
     try:
         target = work / str(version)
         columns, found = _proved(run, target, rows, name=name, log=log)
-        os.rename(target, folder / str(version))
+        path = writing.placed(target, folder)
         beside.write(folder, work, beside.contents(name, columns))
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return folder / str(version), found
+    return path, found
 
 
 def _proved(run, target, rows, *, name, log):

@@ -1,5 +1,9 @@
 """The folder of a version: graph, weights, labels, and requests to warm a server up."""
 
+import errno
+import itertools
+import os
+
 import keras
 import tensorflow as tf
 
@@ -31,6 +35,27 @@ def version(run, target, endpoints):
     run.write_json(extra / "labels.json", run.labels)
     run.write_json(extra / "inputs.json", signatures.inputs(run))
     run.write_json(extra / "packages.json", signatures.packages(run))
+
+
+def placed(target, folder):
+    """Moves a version's folder to where it is served, under the next free number.
+
+    Args:
+        target: path of the version's folder, on the same disk.
+        folder: of all versions.
+
+    Returns:
+        Its path there. The number is the one that `target` is called by, or a later one
+        where another export was done meanwhile.
+    """
+    for number in itertools.count(int(target.name)):
+        try:
+            os.rename(target, folder / str(number))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return folder / str(number)
 
 
 def warm_up(target, name, columns, log):

@@ -192,6 +192,19 @@ def test_the_command_line_names_the_model(trained, monkeypatch, capsys, tmp_path
     assert "--name: a model cannot be called `a/b`" in capsys.readouterr().err
 
 
+def test_two_exports_at_a_time_take_two_numbers(tmp_path):
+    """Both saw version 3; neither is lost, and none is half of both."""
+    places = []
+    for name in ("one", "other"):
+        target = tmp_path / name / "4"
+        target.mkdir(parents=True)
+        (target / "saved_model.pb").write_text(name)
+        places.append(writing.placed(target, tmp_path))
+    assert places == [tmp_path / "4", tmp_path / "5"]
+    held = [(path / "saved_model.pb").read_text() for path in places]
+    assert held == ["one", "other"]
+
+
 def test_a_file_in_the_place_of_the_folder(capsys, tmp_path):
     (tmp_path / "served").write_text("")
     command = ["export", "nowhere", str(tmp_path / "served")]

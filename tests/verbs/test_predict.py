@@ -252,3 +252,5 @@ def test_a_compressed_sound_is_unpacked_on_its_way(ask, exported, row, tmp_path)
     assert code == 0 and told["error"] == ""
     assert told["present"]["audio"]
     assert told["probabilities"] == json.loads(plain)["probabilities"]
+    _, one, _ = ask(exported[0], "--audio", tmp_path / "a.flac", "--json")
+    assert json.loads(one) == json.loads(plain)
