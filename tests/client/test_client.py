@@ -36,7 +36,8 @@ def answering(*answers, wait_seconds=0.0):
                 content = json.dumps(content).encode()
             self.send_response(code)
             self.end_headers()
-            self.wfile.write(content)
+            with contextlib.suppress(BrokenPipeError):  # it may wait no more
+                self.wfile.write(content)
 
         do_GET = do_POST
 
