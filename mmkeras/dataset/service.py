@@ -18,8 +18,10 @@ from mmkeras.dataset.reading import as_written, broken
 
 # Seconds of waiting after which what has not come is made here.
 PATIENCE_SECONDS = 10.0
-# Seconds for a dispatcher to take a connection.
+# Seconds for a dispatcher to take a connection, and to answer.
 TO_ANSWER_SECONDS = 5.0
+# The least that a dispatcher is asked, by gRPC: an empty question, an empty state.
+VERSION = "/tensorflow.data.DispatcherService/GetVersion"
 TICK_SECONDS = 0.05
 # Held back at least, however large they are.
 LEAST_BATCHES = 4
@@ -269,11 +271,26 @@ def nobody(address, fault):
 
 
 def silence(address):
-    """Why nothing answers at `grpc://HOST:PORT`, in words; "" where something does."""
+    """Why no dispatcher answers at `grpc://HOST:PORT`, in words; "" where one does.
+
+    Asked in Python, with a time limit: TensorFlow would wait without end for what
+    takes connections and is no dispatcher.
+    """
+    import grpc
+
     host, port = re.fullmatch(r"grpc://(.+):(\d+)", address).groups()
     try:
         place = host.strip("[]"), int(port)
         socket.create_connection(place, TO_ANSWER_SECONDS).close()
     except OSError as error:
         return error.strerror or str(error)
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            channel.unary_unary(VERSION)(b"", timeout=TO_ANSWER_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return (
+                    f"it takes connections and says nothing in {TO_ANSWER_SECONDS:g} s"
+                )
+            return "what answers there is no dispatcher"
     return ""

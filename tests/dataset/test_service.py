@@ -8,18 +8,30 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras import augment, cli, config, dataset, manifest, modalities, train
-from mmkeras.dataset import service
+from mmkeras import (
+    augment,
+    cli,
+    config,
+    dataset,
+    manifest,
+    modalities,
+    progress,
+    train,
+)
+from mmkeras.dataset import servers, service
 from mmkeras.train import fitting
 from mmkeras.verbs import launch
 
 COUNT, BATCH = 70, 8
+STOP = 7  # steps in all after which a training is stopped
 PATIENT = 300.0  # seconds: a busy machine's workers begin late
 
 
@@ -244,6 +256,68 @@ def test_a_worker_without_a_dispatcher_says_what_to_start(capsys):
     assert f"`mmkeras data-worker --dispatcher {free.rpartition(':')[2]}`" in told
 
 
+@pytest.fixture
+def website():
+    """The address of an HTTP server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"grpc://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """Answers every request with an error, and says nothing of it on stderr."""
+
+    def log_message(self, *_):
+        """In the place of a line for each request."""
+
+
+@pytest.fixture
+def mute(monkeypatch):
+    """The address of a socket that takes connections and says nothing."""
+    monkeypatch.setattr(service, "TO_ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        yield f"grpc://127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("website", "what answers there is no dispatcher"),
+        ("mute", "it takes connections and says nothing in 0.2 s"),
+    ],
+)
+def test_what_is_no_dispatcher_is_told_by_worker_and_training(
+    kind, fault, request, recipe, rows, capsys
+):
+    address = request.getfixturevalue(kind)
+    told = f"nothing answers at {address} ({fault}). Start there `mmkeras data-worker"
+    assert cli.main(["data-worker", address, "--wait-seconds", "0"]) == cli.FAILED
+    assert told in capsys.readouterr().err
+    changes = [f"train.data_service={address}"]
+    served = config.parse(recipe.model_dump(by_alias=True), changes)
+    with pytest.raises(dataset.ServiceError) as caught:
+        train.prepare(served, rows, log=pytest.fail)
+    assert str(caught.value).startswith(told)
+    # One that is gone in mid-training: this process goes on by itself.
+    said, asked = [], dataset.Service(address)
+    asked.log = said.append
+    flow = asked.flow(lambda number: number * 2, 0, 3)
+    assert [int(number) for number in flow] == [0, 2, 4]
+    assert said == [
+        f"train.data_service: {address} gives no rows ({fault}): this process reads "
+        "them"
+    ]
+
+
+def test_a_dispatcher_answers():
+    held, port = servers.dispatcher(0)
+    assert service.silence(f"grpc://localhost:{port}") == "" and held
+
+
 def test_a_port_that_is_taken_is_told(capsys):
     with socket.create_server(("0.0.0.0", 0)) as held:  # noqa: S104
         port = held.getsockname()[1]
@@ -308,6 +382,42 @@ def test_a_file_that_a_worker_cannot_read_is_named(processes, tmp_path):
         f"No such file or directory (so a worker of {address}: all need the same files "
         "under the same paths)"
     )
+
+
+@pytest.mark.nightly
+def test_a_training_that_was_stopped_goes_on_with_workers(
+    processes, recipe, rows, trained, tmp_path, monkeypatch
+):
+    """In mid-epoch: the weights of one that no worker fed and nobody stopped."""
+    address, _ = processes
+    given = dataset.Service.__init__.__kwdefaults__
+    monkeypatch.setitem(given, "patience_seconds", PATIENT)
+    changes = ["train.baselines=false", "train.checkpoint_steps=2"]
+    changes.append(f"train.data_service={address}")
+    served = config.parse(recipe.model_dump(by_alias=True), changes)
+    plain, seen, said = progress.Epochs.on_train_batch_end, [], []
+
+    def watched(self, batch, logs=None):
+        plain(self, batch, logs)
+        seen.append(batch)
+        if len(seen) == STOP:
+            raise Stopped
+
+    monkeypatch.setattr(progress.Epochs, "on_train_batch_end", watched)
+    with pytest.raises(Stopped):
+        train.fit(served, rows, folder=tmp_path / "run", log=said.append)
+    made = train.fit(
+        served, rows, folder=tmp_path / "run", resume=True, log=said.append
+    )
+    begun = [line for line in said if line.startswith("fusion: goes on at epoch ")]
+    assert begun and not begun[0].endswith("step 1"), "in mid-epoch"
+    for one, two in zip(trained.model.weights, made.model.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not [line for line in said if "data_service" in line]
+
+
+class Stopped(Exception):
+    """Ends a fit in the middle of a step's callbacks, as a kill would."""
 
 
 @pytest.mark.slow
