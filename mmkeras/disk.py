@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
+from concurrent import futures
 
 # What a file is called while it is written.
 PARTIAL = ".partial-"
@@ -63,6 +65,29 @@ def filling(folder):
 def _sync(path):
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def digests(paths, beginning=b""):
+    """A hash of the bytes of each file, by all cores: what has the same is the same.
+
+    Args:
+        paths: of files, an iterable of str.
+        beginning: bytes that are hashed before each file.
+
+    Yields:
+        Hex of SHA-256, in the order of `paths`.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+
+    def digest(path):
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.sha256(beginning))
+        return found.hexdigest()
+
+    with futures.ThreadPoolExecutor() as pool:
+        yield from pool.map(digest, paths)
 
 
 def locked(file):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from mmkeras import cli, config, dataset, manifest, modalities, transcode
+from mmkeras import cli, config, dataset, disk, manifest, modalities, transcode
 
 INPUTS = {
     "text": "text",
@@ -111,18 +111,23 @@ def test_what_is_decoded_is_the_same(done):
     assert {"a", "g"} <= set(ids[exact & one["audio_present"]]) < set("abdg")
 
 
-def test_files_are_small_upright_and_named_after_the_old_ones(done):
+def new_names(written):
+    """{id: {column: new cell}} of a written manifest."""
+    with open(written.manifest, newline="", encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def test_files_are_small_and_upright(done):
     _, _, written = done
     folder = written.manifest.parent
-    names = sorted(path.name[:-17] for path in (folder / "image").iterdir())
-    assert names == ["fits", "fits", "large", "small", "turned"]
+    assert len(list((folder / "image").iterdir())) == 5
     for path in (folder / "image").iterdir():
         assert tf.io.decode_png(path.read_bytes()).shape == (24, 24, 3)
     for path in (folder / "audio").iterdir():
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.subtype) == (8000, 1, "PCM_16")
         assert info.frames == 1600  # what the model hears
-    assert (written.files, written.kept) == (8, 0)
+    assert (written.files, written.kept, written.originals) == (8, 0, 0)
 
 
 def test_every_row_is_there_or_in_rejected(done):
@@ -142,21 +147,123 @@ def test_a_run_that_was_stopped_goes_on_and_changed_files_are_written_anew(
     chosen, rows, written = done
     folder = tmp_path / "it"
     shutil.copytree(written.manifest.parent, folder)
-    gone = next((folder / "image").glob("large*"))
+    gone = folder / new_names(written)["b"]["image"]
     content = gone.read_bytes()
     gone.unlink()
-    (folder / "image" / f".{gone.name}.123").write_bytes(b"half")
+    half = gone.with_name(f"{disk.PARTIAL}{gone.name}")
+    half.write_bytes(b"half")
     again = transcode.write(chosen, rows, folder)
     assert (again.files, again.kept) == (1, 7)
-    assert gone.read_bytes() == content
+    assert gone.read_bytes() == content and not half.exists()
     assert again.manifest.read_bytes() == written.manifest.read_bytes()
-    os.utime(source / "small.png", (1, 1))
-    newer = transcode.write(chosen, rows, folder)
-    assert (newer.files, newer.kept) == (1, 7)
-    (row,) = (
-        r for r in csv.DictReader(newer.manifest.open(newline="")) if r["id"] == "c"
+    gone.write_bytes(b"")  # a power cut
+    assert transcode.write(chosen, rows, folder).files == 1
+    assert gone.read_bytes() == content
+    # The same content: of another time, moved, and under a second name.
+    moved = tmp_path / "moved"
+    shutil.copytree(source, moved)
+    os.utime(moved / "small.png", (1, 1))
+    (moved / "large.png").rename(moved / "wide.png")
+    (moved / "same" / "fits.png").write_bytes((moved / "fits.png").read_bytes())
+    listed = (moved / "rows.csv").read_text(encoding="utf-8")
+    (moved / "rows.csv").write_text(listed.replace("large.png", "wide.png"), "utf-8")
+    chosen = recipe(moved / "rows.csv")
+    same = transcode.write(chosen, manifest.read(chosen.data), folder)
+    assert (same.files, same.kept) == (0, 7)
+    before, now = new_names(written), new_names(same)
+    assert now["b"] == before["b"] and now["c"] == before["c"]
+    assert now["g"]["image"] == now["a"]["image"] == before["a"]["image"]
+    # Other content.
+    (moved / "small.png").write_bytes((moved / "wide.png").read_bytes() + b"\0")
+    newer = transcode.write(chosen, manifest.read(chosen.data), folder)
+    assert (newer.files, newer.kept) == (1, 6)
+    assert new_names(newer)["c"]["image"] not in (now["c"]["image"], now["b"]["image"])
+
+
+def image_of(names, row):
+    return names[row]["image"]
+
+
+def pictures(path):
+    """A recipe of the pictures alone: quickly traced."""
+    tree = recipe(path).model_dump(by_alias=True)
+    inputs = {"image": INPUTS["image"]}
+    return config.parse(
+        tree | {"branches": {}, "data": tree["data"] | {"inputs": inputs}}
     )
-    assert row["image"].startswith("image/small-") and (folder / row["image"]).is_file()
+
+
+def megabytes(folder):
+    return sum(p.stat().st_size for p in folder.glob("*/*") if p.is_file()) / 2**20
+
+
+def test_beyond_a_limit_rows_have_their_files_as_they_were(done, tmp_path, monkeypatch):
+    _, rows, written = done
+    chosen = pictures(rows.path)
+    rows = manifest.read(chosen.data)
+    folder, names = tmp_path / "it", new_names(written)
+    sizes = [(written.manifest.parent / names[i]["image"]).stat().st_size for i in "ab"]
+    limit_mb = (sum(sizes) + 100) / 2**20
+    few = transcode.write(chosen, rows, folder, limit_mb=limit_mb)
+    assert (few.files, few.kept, few.originals) == (2, 0, 3)
+    assert megabytes(folder) <= limit_mb
+    found = new_names(few)
+    assert [image_of(found, i) for i in "ab"] == [image_of(names, i) for i in "ab"]
+    assert image_of(found, "c").startswith("image/originals/")
+    assert image_of(found, "d").endswith(".jpg")
+    again = pictures(few.manifest)
+    before, one, _ = decoded(chosen, rows)
+    after, other, faults = decoded(again, manifest.read(again.data))
+    assert faults == {} and after.ids == before.ids
+    past = [before.ids.index(i) for i in "cdg"]
+    for key in one:  # the files as they were: bit for bit
+        np.testing.assert_array_equal(one[key][past], other[key][past], err_msg=key)
+    # A larger limit writes them, and none of the links is left.
+    whole = transcode.write(chosen, rows, folder, limit_mb=1)
+    assert (whole.files, whole.kept, whole.originals) == (3, 2, 0)
+    assert not list(folder.glob("*/originals/*"))
+    for i in "abcdg":
+        assert image_of(new_names(whole), i) == image_of(names, i)
+    # A smaller one deletes, the manifest that names them first.
+    monkeypatch.setattr(transcode, "_write_manifest", lambda *_: None)
+    least = transcode.write(chosen, rows, folder, limit_mb=limit_mb / 2)
+    assert least.originals > 3 and megabytes(folder) <= limit_mb / 2
+    assert not least.manifest.exists()
+
+    def other_disk(*given):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", other_disk)
+    with pytest.raises(OSError, match="cannot be linked into .* a folder on the same"):
+        transcode.write(chosen, rows, tmp_path / "new", limit_mb=1e-6)
+
+
+def test_what_no_row_needs_makes_room_the_oldest_first(done, tmp_path):
+    chosen, rows, written = done
+    folder = tmp_path / "it"
+    shutil.copytree(written.manifest.parent, folder)
+    old = [folder / "image" / f"{letter}.png" for letter in "xyz"]
+    for age, path in enumerate(old):
+        path.write_bytes(b"0" * 2000)
+        os.utime(path, (1000 - age, 1000 - age))  # z is the oldest
+    transcode.write(chosen, rows, folder)
+    assert all(path.is_file() for path in old), "without a limit all stay"
+    needed = megabytes(folder) - 6000 / 2**20
+    kept = transcode.write(chosen, rows, folder, limit_mb=needed + 5000 / 2**20)
+    assert [path.is_file() for path in old] == [True, True, False]
+    assert (kept.kept, kept.originals) == (8, 0)
+    (folder / new_names(kept)["b"]["image"]).unlink()
+    kept = transcode.write(chosen, rows, folder, limit_mb=needed + 1000 / 2**20)
+    assert not any(path.is_file() for path in old)
+    assert (kept.files, kept.kept, kept.originals) == (1, 7, 0)
+
+
+def test_two_processes_do_not_write_one_folder(done):
+    chosen, rows, written = done
+    with open(written.manifest.with_name(transcode.SETTINGS)) as held:
+        assert disk.locked(held)
+        with pytest.raises(FileExistsError, match="another process writes into"):
+            transcode.write(chosen, rows, written.manifest.parent)
 
 
 def test_other_settings_and_other_peoples_folders_are_refused(done, tmp_path):
@@ -188,7 +295,10 @@ def test_the_verb_says_how_to_go_on(source, tmp_path, capsys):
         "rejected": 2,
         "files": 5,
         "kept": 0,
+        "originals": 0,
     }
+    assert cli.main(["prepare", str(path), str(folder), "--limit-mb", "0"]) == cli.USAGE
+    assert "--limit-mb 0: expected megabytes from 1;" in capsys.readouterr().err
     assert cli.main(["prepare", str(path), str(tmp_path), drop, branches]) == cli.USAGE
     refuse = "--set=data.on_bad_row=refuse"
     assert cli.main(["prepare", str(path), str(folder), refuse]) == cli.REFUSED
