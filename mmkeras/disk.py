@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-from concurrent import futures
 
 # What a file is called while it is written.
 PARTIAL = ".partial-"
@@ -67,27 +66,24 @@ def _sync(path):
         os.fsync(file.fileno())
 
 
-def digests(paths, beginning=b""):
-    """A hash of the bytes of each file, by all cores: what has the same is the same.
+def digest(path, beginning=b""):
+    """A hash of a file's bytes: what has the same is the same file.
+
+    By one thread: of files of tens of kilobytes, threads take longer than they save.
 
     Args:
-        paths: of files, an iterable of str.
-        beginning: bytes that are hashed before each file.
+        path: of the file.
+        beginning: bytes that are hashed before those of the file.
 
-    Yields:
-        Hex of SHA-256, in the order of `paths`.
+    Returns:
+        Hex of SHA-256.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: the file cannot be read.
     """
-
-    def digest(path):
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.sha256(beginning))
-        return found.hexdigest()
-
-    with futures.ThreadPoolExecutor() as pool:
-        yield from pool.map(digest, paths)
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.sha256(beginning))
+    return found.hexdigest()
 
 
 def locked(file):

@@ -165,10 +165,10 @@ class _Input:
         self.faults = {cell: fault.decode() for cell, fault in told if fault}
         good = [cell for cell in self.paths if cell not in self.faults]
         beginning = json.dumps([ending, settings], sort_keys=True).encode()
-        digests = disk.digests([self.paths[cell] for cell in good], beginning)
+        digests = {cell: disk.digest(self.paths[cell], beginning) for cell in good}
         self.names = {
             cell: f"{self.name}/{digest[:32]}.{ending}"
-            for cell, digest in zip(good, digests, strict=True)
+            for cell, digest in digests.items()
         }
         self.counts = 0, 0, 0
 

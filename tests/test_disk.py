@@ -1,5 +1,7 @@
 """Files that are whole or not there."""
 
+import hashlib
+
 import pytest
 
 from mmkeras import disk
@@ -38,6 +40,14 @@ def test_a_folder_is_there_when_all_its_files_are(tmp_path):
             raise OSError("full")
     assert (folder / "one").read_text() == "1"
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_digest_is_of_the_bytes_alone(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"ab" * 300_000)
+    two.write_bytes(one.read_bytes()[2:])
+    assert disk.digest(one) == hashlib.sha256(one.read_bytes()).hexdigest()
+    assert disk.digest(two, b"ab") == disk.digest(one) != disk.digest(two)
 
 
 def test_a_lock_is_for_one_and_ends_with_its_file(tmp_path):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,7 +105,8 @@ def test_what_changes_is_decoded_anew(files, decoders, place):
     before = sets(place)
     path = next(path for path in files.cells("a/b") if path)
     state = os.stat(path)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    Path(path).write_bytes(Path(path).read_bytes()[::-1])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # size and time as before
     loaded(files, decoders, place)
     assert len(sets(place)) == 2 and sets(place) > before
     small = {**decoders, "one": Letters("one", 3)}
@@ -113,6 +116,30 @@ def test_what_changes_is_decoded_anew(files, decoders, place):
     other = dataclasses.replace(files, frame=files.frame.assign(label="2"))
     loaded(other, small, place)
     assert len(sets(place)) == 3
+
+
+def test_the_same_content_elsewhere_is_the_same_set(
+    files, decoders, place, tmp_path, monkeypatch
+):
+    first = loaded(files, decoders, place)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(files.path.parent, moved)  # with other times
+    cells = {"one": files.frame["one"].replace("0-1", "renamed")}
+    (moved / "0-1").rename(moved / "renamed")
+    other = dataclasses.replace(
+        files, path=moved / "rows.csv", frame=files.frame.assign(**cells)
+    )
+    assert other.frame["one"].tolist() != files.frame["one"].tolist()
+    monkeypatch.setattr(reading, "_decoded", None)  # nothing is decoded again
+    again = loaded(other, decoders, place)
+    assert len(sets(place)) == 1 and again[1] == first[1]
+    # A file that is gone is another set than one that is there.
+    (moved / "renamed").unlink()
+    names = [
+        shelf.name_of(decoders, {n: each.cells(n) for n in decoders}, range(COUNT))
+        for each in (files, other)
+    ]
+    assert names[0] != names[1]
 
 
 def test_the_longest_unused_sets_make_room(files, decoders, place):

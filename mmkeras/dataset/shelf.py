@@ -1,8 +1,8 @@
 """Decoded rows on disk, where they do not fit in memory: decoded once, then read.
 
 Each set of rows has a folder of its own, named by a hash of what its decoders do and of
-path, size and time of change of every file: what changes is decoded anew. A set is
-written beside and renamed when it is whole, so a kill leaves none half.
+the bytes of every file: what changes is decoded anew, what moves or is copied is not. A
+set is written beside and renamed when it is whole, so a kill leaves none half.
 """
 
 import contextlib
@@ -118,7 +118,7 @@ def name_of(decoders, cells, lines):
 
     Args:
         decoders: {input: decoder}.
-        cells: {input: paths of the files, a list of str}; "" is missing.
+        cells: {input: paths of the files, a list of str}; "" is missing. All are read.
         lines: of the rows, (rows,) int64.
     """
     settings = {name: [type(d).__name__, vars(d)] for name, d in decoders.items()}
@@ -127,10 +127,12 @@ def name_of(decoders, cells, lines):
     found.update(json.dumps(settings, sort_keys=True, default=str).encode())
     found.update(np.ascontiguousarray(lines, "int64"))
     for name in sorted(cells):
+        paths = dict.fromkeys(cells[name])  # a file may stand on many rows
+        known = {p: disk.digest(p) for p in paths if os.access(p, os.R_OK)}
         for path in cells[name]:
-            found.update(
-                f"{path}\0{_changed(path)}\n".encode("utf-8", "surrogateescape")
-            )
+            # Of what cannot be opened: whether it is there, or gone, or none.
+            state = known.get(path) or path and str(os.path.exists(path))
+            found.update(f"{state}\n".encode())
     return found.hexdigest()
 
 
@@ -165,15 +167,6 @@ def read_faults(folder):
 def _file(key):
     """The name of a tensor's file: a column may be called anything."""
     return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-
-
-def _changed(path):
-    """What tells that a file is another one than it was."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def _state(path):
