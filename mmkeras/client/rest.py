@@ -104,11 +104,12 @@ class Rest:
         if isinstance(error, ssl.SSLError):
             return ServerError(BROKEN, f"no encrypted connection: {error.reason}")
         said = shown(str(error)) or type(error).__name__
-        if isinstance(error, http.client.HTTPException) and not isinstance(
-            error, ConnectionError
+        if isinstance(error, ConnectionError) or not isinstance(
+            error, http.client.HTTPException
         ):
-            said = f"what answers there speaks no HTTP: {said!r}"
-        return ServerError(BROKEN, f"the connection broke: {said}")
+            return ServerError(BROKEN, f"the connection broke: {said}")
+        said = f": {said!r}" if said.isprintable() else ""
+        return ServerError(BROKEN, f"what answers there speaks no HTTP{said}")
 
     def _exchange(self, method, what, body):
         """One question: (HTTP status, where else to ask, or None, bytes)."""

@@ -94,6 +94,7 @@ def test_json_of_another_service(what, content):
     ("scheme", "content", "told"),
     [
         ("http", SSH, "what answers there speaks no HTTP: 'SSH-2.0-OpenSSH_9.2p1'"),
+        ("http", b"\0\0\x18\4", "what answers there speaks no HTTP (502)"),
         ("http", b"", "the connection broke: Remote end closed connection without"),
         ("grpc", SSH, "what answers there speaks no gRPC (502)"),
     ],
