@@ -99,7 +99,7 @@ def saved_model(run, folder, rows=None, *, name=None, log=print):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     version = 1 + max(
-        (int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0
+        (int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0
     )
     # A server polls the folder: it must see a version whole, or not at all.
     work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))

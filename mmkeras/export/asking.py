@@ -111,7 +111,7 @@ def newest(folder):
     versions = [
         path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.name.isdigit() and (path / "saved_model.pb").is_file()
+        if path.name.isdecimal() and (path / "saved_model.pb").is_file()
     ]
     return max(versions, key=lambda path: int(path.name), default=None)
 

@@ -103,7 +103,7 @@ def _shard(options):
     if not options.shard:
         return 1, 1
     own, _, count = options.shard.partition("/")
-    if not (own.isdigit() and count.isdigit() and 1 <= int(own) <= int(count)):
+    if not (own.isdecimal() and count.isdecimal() and 1 <= int(own) <= int(count)):
         raise verbs.UsageError(
             f"--shard takes I/N with I from 1 to N, as 2/8. Got {options.shard}"
         )

@@ -84,6 +84,6 @@ def _check(options):
 
 def _label(text):
     label, equals, version = text.partition("=")
-    if not label or not equals or not version.isdigit():
+    if not label or not equals or not version.isdecimal():
         raise verbs.UsageError(f"--label takes LABEL=VERSION, as stable=3. Got {text}")
     return label, int(version)
