@@ -98,9 +98,8 @@ def saved_model(run, folder, rows=None, *, name=None, log=print):
     place.check_name(name)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    version = 1 + max(
-        (int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0
-    )
+    names = [each.name for each in folder.iterdir()]
+    version = 1 + max([int(each) for each in names if each.isdecimal()], default=0)
     # A server polls the folder: it must see a version whole, or not at all.
     work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     try:
