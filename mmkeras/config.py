@@ -5,7 +5,6 @@ nearest name. Nothing here imports TensorFlow.
 """
 
 import itertools
-import re
 from pathlib import Path
 
 import pydantic
@@ -211,10 +210,11 @@ def _names(inputs, targets, branches):
     faults = []
     read = [families.columns_of(*each) for each in inputs.items()]
     for name in dict.fromkeys([*inputs, *targets, *itertools.chain(*read)]):
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        if not families.is_name(name):
             faults.append(
-                f"data: column `{name}` cannot name a tensor of the served model: "
-                "rename it to ASCII letters, digits and underscores"
+                f"data: column `{name}` cannot name a tensor of the served model: give "
+                "it a name of ASCII letters, digits and underscores here, and the "
+                f"file's under data.columns, as columns: {{text: {name}}}"
             )
     for name in sorted(set(inputs) & set(targets)):
         faults.append(f"data: `{name}` is both an input and a target")

@@ -128,6 +128,15 @@ def resolve(family, choice):
     return {"kind": kind, **options.model_dump()}
 
 
+def is_name(name):
+    """Whether tensors of the served model can bear a name.
+
+    >>> is_name("photo_2"), is_name("图片")
+    (True, False)
+    """
+    return bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name))
+
+
 def columns_of(name, choice):
     """The columns of the manifest that an input reads.
 

@@ -170,8 +170,20 @@ def test_missing_sections_are_named():
         ("data.inputs.foto-1=image", "`foto-1` cannot name a tensor"),
         (
             "data.inputs.图=image",
-            "`图` cannot name a tensor of the served model: rename",
+            "`图` cannot name a tensor of the served model: give it a name of ASCII "
+            "letters, digits and underscores here, and the file's under data.columns, "
+            "as columns: {text: 图}",
         ),
+        (
+            "data.columns.txt=文本",
+            "data.columns: no input or target reads `txt`. Names: text, image, audio, "
+            "label (did you mean `text`?)",
+        ),
+        (
+            "data.columns.text=image",
+            "data.columns: the column `image` is that of two names",
+        ),
+        ("data.columns.text=[a]", "`data.columns.text`: Input should be a valid str"),
         ("data.inputs.1st=image", "`1st` cannot name a tensor"),
         ("data.targets.my label=classification", "`my label` cannot name a tensor"),
         ("data.targets.text=classification", "`text` is both an input and a target"),

@@ -112,7 +112,10 @@ def test_ragged_rows_are_refused_with_all_their_cells(write, tmp_path):
             "TEXT,label\na,x",
             "has no column `text`. Found ['TEXT', 'label']. Rename it, ",
         ),
-        ("TEXT,label\na,x", "name your own column under data.inputs, or set data.sep"),
+        (
+            "TEXT,label\na,x",
+            "your own column under data.inputs or data.columns, or set",
+        ),
         (
             "text,lable\na,x",
             "no column `label`. Found ['text', 'lable']. Rename it, name ",
@@ -537,3 +540,54 @@ def test_no_refused_rows_are_a_file_with_a_header(write, tmp_path):
     rows = manifest.read(data(write("text,label\na,x"), ["text"]))
     rows.write_rejected(tmp_path / "rejected.csv")
     assert (tmp_path / "rejected.csv").read_text() == "line,id,column,reason\n"
+
+
+# ----------------------------------------------- columns that are called otherwise
+
+CHINESE = "编号,文本,图片,标签\n甲,你好,a.png,猫\n乙,再见,none.png,猫\n丙,早,,狗"
+
+
+def test_the_files_own_names_of_columns(write, tmp_path):
+    called = {"text": "文本", "image": "图片", "label": "标签"}
+    rows = manifest.read(data(write(CHINESE), columns=called, id="编号"))
+    assert rows.ids == ["甲", "丙"] and rows.cells("text") == ["你好", "早"]
+    assert rows.frame["label"].tolist() == ["猫", "狗"]
+    assert reasons(rows) == {3: ("image", "the file `none.png` does not exist")}
+    rows.write_rejected(tmp_path / "rejected.csv")
+    header, cells = (tmp_path / "rejected.csv").read_text("utf-8").splitlines()
+    assert header == "line,id,column,reason,编号,文本,图片,标签"
+    assert cells.endswith("乙,再见,none.png,猫")
+
+
+def test_rows_to_be_predicted_need_no_column_of_the_target(write):
+    called = {"text": "文本", "label": "标签"}
+    path = write("文本\n你好")
+    rows = manifest.read(data(path, ["text"], columns=called), targets_required=False)
+    assert rows.cells("text") == ["你好"]
+
+
+@pytest.mark.parametrize(
+    ("called", "expected"),
+    [
+        (
+            {"text": "文"},
+            "no column `文`, `image`, `label`. Found ['编号', '文本', '图",
+        ),
+        ({"text": "文"}, "under data.inputs, data.targets or data.columns, or set"),
+    ],
+)
+def test_a_column_that_is_not_there_bears_the_files_name(write, called, expected):
+    assert expected in message(manifest.read, data(write(CHINESE), columns=called))
+
+
+def test_two_columns_of_one_name_are_told(write):
+    path = write("text,文本,label\na,b,x")
+    told = message(manifest.read, data(path, ["text"], columns={"text": "文本"}))
+    assert told == (
+        "rows.csv has a column `text` beside `文本`, which data.columns calls `text`: "
+        "choose another name there"
+    )
+    # But two may change their names.
+    called = {"text": "label", "label": "text"}
+    rows = manifest.read(data(write("text,label\nx,a"), ["text"], columns=called))
+    assert rows.cells("text") == ["a"] and rows.frame["label"].tolist() == ["x"]

@@ -35,7 +35,7 @@ def questions(source, path):
         else {"kind": "text", "columns": served}
         for name, served in source.inputs.items()
     }
-    data = Data(manifest=str(path), inputs=inputs, targets={})
+    data = Data(manifest=str(path), inputs=inputs, targets={}, **source.keys)
     return manifest.read(data, targets_required=False)
 
 

@@ -1,7 +1,8 @@
 """Who answers: a trained run or an exported folder in this process, or a server.
 
 Both have `labels`, {target: its labels}, `inputs`, {input: the strings it takes},
-`data`, the section of the recipe where that is known, `identity`, text that changes
+`data`, the section of the recipe where that is known, `keys`, {key: value} of it where
+no more is known than how a manifest calls its columns, `identity`, text that changes
 with the model, `ready()`, which loads what is loaded, and `answer(columns)`, which
 threads may call: {served name: list of bytes} -> {output name: (rows, ...) array},
 strings as bytes.
@@ -55,10 +56,12 @@ class Local:
     def __init__(self, place):
         from mmkeras import export, run
 
-        self.data, self._lock, self._ask = None, threading.Lock(), None
+        self.data, self.keys = None, {}
+        self._lock, self._ask = threading.Lock(), None
         self._model = export.newest(place)
         if self._model:
             self.labels, self.inputs = export.assets(self._model)
+            self.keys = export.table_keys(self._model)
             self.identity = _files(self._model, "saved_model.pb", "variables/*")
             return
         self._model = run.open_folder(place)
@@ -100,7 +103,7 @@ class Server:
         told = asked.metadata()
         signature = _default(told, f"{asked.model} at {asked.server}")
         self.identity = f"{asked.server} {asked.model} {told['version']}"
-        self.labels, self.inputs = _assets(exported) if exported else ({}, {})
+        self.labels, self.inputs, self.keys = _assets(exported)
         self.is_told = bool(exported)
         if exported:
             _check_same(exported, self.labels, self.inputs, signature)
@@ -138,12 +141,15 @@ def sent(path):
 
 
 def _assets(folder):
+    """(labels, inputs, keys) of an exported folder; empty of None."""
     from mmkeras import export
 
+    if folder is None:
+        return {}, {}, {}
     newest = export.newest(folder)
     if not newest:
         raise FileNotFoundError(f"no version in {folder}: no <number>/saved_model.pb")
-    return export.assets(newest)
+    return *export.assets(newest), export.table_keys(newest)
 
 
 def _default(told, where):

@@ -20,6 +20,7 @@ from mmkeras.export.asking import (
     loaded,
     newest,
     raw_columns,
+    table_keys,
 )
 from mmkeras.export.proving import ProofError
 from mmkeras.export.signatures import (
@@ -53,6 +54,7 @@ __all__ = [
     "served_as",
     "serving_function",
     "signature",
+    "table_keys",
 ]
 
 # Served and trained answers may differ by rounding, not by more; where layers compute

@@ -129,8 +129,21 @@ def assets(folder):
     return _read_extra(folder, "labels.json"), _read_extra(folder, "inputs.json")
 
 
+def table_keys(folder):
+    """{key of `data`: value}: `id` and `columns`, how a manifest calls what it reads.
+
+    {} of a version that was exported before these were kept.
+    """
+    file = _extra(folder, "manifest.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _extra(folder, name):
+    return Path(folder) / "assets.extra" / name
+
+
 def _read_extra(folder, name):
-    file = Path(folder) / "assets.extra" / name
+    file = _extra(folder, name)
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not an export of mmkeras: no {file}")
     return json.loads(file.read_text(encoding="utf-8"))

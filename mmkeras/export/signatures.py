@@ -123,6 +123,11 @@ def inputs(run):
     return {name: list(each.signatures) for name, each in run.decoders.items()}
 
 
+def table_keys(run):
+    """{key of `data`: value}: how a manifest calls its ids and what it reads."""
+    return {"id": run.recipe.data.id, "columns": run.recipe.data.columns}
+
+
 def packages(run):
     """Names of the packages whose operations the served graph has, sorted."""
     return sorted({name for each in run.decoders.values() for name in each.packages})

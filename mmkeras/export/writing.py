@@ -34,6 +34,7 @@ def version(run, target, endpoints):
     extra.mkdir(exist_ok=True)
     run.write_json(extra / "labels.json", run.labels)
     run.write_json(extra / "inputs.json", signatures.inputs(run))
+    run.write_json(extra / "manifest.json", signatures.table_keys(run))
     run.write_json(extra / "packages.json", signatures.packages(run))
 
 

@@ -62,6 +62,7 @@ class Manifest:
         warnings: sentences about rows that are used all the same.
         reads: {input: columns that it reads}; an input that is not in it reads the
             column of its own name.
+        columns_in_file: {column: the file's name of it}, where that is another.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Manifest:
     rejected: tuple = ()
     warnings: tuple = ()
     reads: dict = dataclasses.field(default_factory=dict)
+    columns_in_file: dict = dataclasses.field(default_factory=dict)
 
     def __len__(self):
         return len(self.frame)
@@ -153,11 +155,15 @@ class Manifest:
         return "\n".join(lines + [f"  and {more} more"] * (more > 0))
 
     def write_rejected(self, path):
-        """Writes the refused rows as CSV: line, id, column, reason, then all cells."""
+        """Writes the refused rows as CSV: line, id, column, reason, then all cells.
+
+        Cells stand under the file's names of their columns.
+        """
         own = ["line", "id", "column", "reason"]
         columns = list(dict.fromkeys(c for row in self.rejected for c in row.cells))
+        names = [self.columns_in_file.get(name, name) for name in columns]
         # A column of the manifest may bear one of our four names.
-        names = [f"manifest_{name}" if name in own else name for name in columns]
+        names = [f"manifest_{name}" if name in own else name for name in names]
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([*own, *names])
@@ -189,6 +195,7 @@ def read(data, *, frame=None, labels=None, targets_required=True, seed=0):
     """
     path = Path(data.manifest)
     table = _table(data) if frame is None else tables.of_frame(frame)
+    table = tables.called(table, data.columns, path.name)
     training = targets_required and labels is None
     header = list(table.frame)
     _require_columns(path, header, data, targets_required, training)
@@ -202,7 +209,9 @@ def read(data, *, frame=None, labels=None, targets_required=True, seed=0):
     ragged = tuple(_ragged(header, *each, data.id) for each in table.ragged.items())
     reads = {name: columns_of(name, choice) for name, choice in data.inputs.items()}
     keys = data.id, data.split
-    found = Manifest(path, frame, inputs, chosen, *keys, ragged, (), reads)
+    found = Manifest(
+        path, frame, inputs, chosen, *keys, ragged, (), reads, data.columns
+    )
     found = found.reject(_row_faults(frame, data, path.parent, targets_required))
     if targets_required:
         found = found.reject(cleaning.faults(found.frame, data, _columns(data)))
@@ -233,12 +242,13 @@ def _require_columns(path, header, data, targets_required, training):
         wanted |= {data.group: "group"} if data.group else {}
         wanted |= {data.weight: "weight"} if data.weight else {}
     if lacking := {name: k for name, k in wanted.items() if name not in header}:
-        names = ", ".join(f"`{name}`" for name in lacking)
+        names = ", ".join(f"`{data.columns.get(name, name)}`" for name in lacking)
         keys = ", ".join(dict.fromkeys(f"data.{key}" for key in lacking.values()))
+        found = [data.columns.get(name, name) for name in header]
         raise ManifestError(
-            f"{path.name} has no column {names}. Found {header}. Rename it, name your "
-            f"own column under {keys}, or set data.separator if the cells are not "
-            f"separated by `{data.separator}`"
+            f"{path.name} has no column {names}. Found {found}. Rename it, name your "
+            f"own column under {keys} or data.columns, or set data.separator if the "
+            f"cells are not separated by `{data.separator}`"
         )
 
 

@@ -72,6 +72,27 @@ def of_frame(frame, name="the DataFrame"):
     return Table(pd.DataFrame(columns, index, dtype=object), {})
 
 
+def called(table, columns, name="the DataFrame"):
+    """The table with the columns called as a recipe calls them.
+
+    Args:
+        table: a `Table`.
+        columns: {name in the recipe: the file's}; those that are not there stay out.
+        name: of the file, for the error.
+
+    Raises:
+        ManifestError: another column has a name that the recipe gives.
+    """
+    there = {column: own for own, column in columns.items() if column in table.frame}
+    for column, own in there.items():
+        if own in table.frame and own not in there:
+            raise ManifestError(
+                f"{name} has a column `{own}` beside `{column}`, which data.columns "
+                f"calls `{own}`: choose another name there"
+            )
+    return dataclasses.replace(table, frame=table.frame.rename(columns=there))
+
+
 def _read_parquet(path):
     try:
         import pyarrow  # noqa: F401

@@ -1,5 +1,6 @@
 """The section `data`: where the rows are, and which column holds what."""
 
+import itertools
 from typing import Literal
 
 import pydantic
@@ -9,6 +10,8 @@ from mmkeras.families import (
     Fraction,
     NonNegativeInt,
     PositiveInt,
+    columns_of,
+    nearest,
 )
 from mmkeras.recipe.section import Choice, Section
 
@@ -24,6 +27,11 @@ class Data(Section):
         "decoded; an input that lists columns reads those instead",
     )
     targets: dict[str, Choice] = Field(description="column -> task")
+    columns: dict[str, str] = Field(
+        {},
+        description="name of an input, a target or a column that an input lists -> the "
+        "file's name of that column, in any script; the same name where not given",
+    )
     id: str = Field("id", description="column that names a row; line number without it")
     split: str = Field("split", description="column of train, valid, test")
     shares: tuple[Fraction, Fraction, Fraction] = Field(
@@ -105,7 +113,7 @@ class Data(Section):
 
     def conflicts(self):
         """Sentences on keys that do not go together."""
-        found = []
+        found = self._misnamed()
         if self.fold and not self.folds:
             found.append(
                 f"data.fold: {self.fold} is one of data.folds, which is not given: set "
@@ -127,4 +135,23 @@ class Data(Section):
                 f"data.shares: {list(self.shares)} leaves nothing to train on beside "
                 "the fold that is tested: give train a share"
             )
+        return found
+
+    def _misnamed(self):
+        """Sentences on `columns`: each name is one of the recipe's, each column its."""
+        lists = [columns_of(*each) for each in self.inputs.items()]
+        names = dict.fromkeys([*itertools.chain(*lists), *self.targets])
+        found = [
+            f"data.columns: no input or target reads `{name}`. Names: "
+            f"{', '.join(names)}{nearest(name, names)}"
+            for name in self.columns
+            if name not in names
+        ]
+        columns = [self.columns.get(name, name) for name in names]
+        found += [
+            f"data.columns: the column `{column}` is that of two names: give each its "
+            "own"
+            for column in dict.fromkeys(columns)
+            if columns.count(column) > 1
+        ]
         return found

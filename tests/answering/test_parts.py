@@ -17,7 +17,8 @@ from mmkeras.answering import asking, parts
 class Echo:
     """Answers a text with its length; no model, so that what is asked can be seen."""
 
-    labels, inputs, data, identity = {}, {"text": ["text"]}, None, "echo"
+    labels, inputs, identity = {}, {"text": ["text"]}, "echo"
+    data, keys = None, {}
 
     def __init__(self, fails_at=None):
         self.asked, self.fails_at = [], fails_at

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmkeras import answering, client
+from mmkeras import answering, client, manifest
 
 
 def signature(inputs, classes=3):
@@ -77,3 +77,17 @@ def test_a_model_without_the_signature_is_named(told):
         "the model pets at http://here:1 has no signature `serving_default`, only "
         "predict: `mmkeras export` writes one"
     )
+
+
+def test_an_export_knows_what_a_table_calls_its_columns(folder):
+    table = folder / "rows.csv"
+    table.write_text("编号,文本,图片\n甲,你好,\n", encoding="utf-8")
+    keys = {"id": "编号", "columns": {"text": "文本", "image": "图片"}}
+    told = json.dumps(keys, ensure_ascii=False)
+    extra = folder / "1" / "assets.extra" / "manifest.json"
+    extra.write_text(told, encoding="utf-8")
+    rows = answering.questions(answering.source(folder), table)
+    assert rows.ids == ["甲"] and rows.cells("text") == ["你好"]
+    extra.unlink()  # as an earlier export is, which knows of no other names
+    with pytest.raises(manifest.ManifestError, match="no column `text`, `image`"):
+        answering.questions(answering.source(folder), table)
