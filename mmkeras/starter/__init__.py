@@ -44,6 +44,8 @@ TEMPLATE = guess.Guess(
         "label": "the answer",
         "split": "train, valid or test; without this column the rows are split for you",
     },
+    columns={},
+    keys={},
 )
 BRANCHES = {
     "text": ("lstm", "or transformer, bag, gru; kerashub: a pretrained BERT"),
@@ -136,14 +138,15 @@ def _read(table, separator):
 def _recipe(name, table, found, separator):
     """The recipe's YAML, with what was guessed and why."""
     kinds = [choice["kind"] for choice in found.inputs.values()]
-    extra = [] if separator == "," else [f"  separator: {json.dumps(separator)}"]
+    told = {name: found.told.get(column) for name, column in found.columns.items()}
+    told = found.told | told
     fill = {
         "title": f"{name}: {', '.join(found.inputs)} -> {', '.join(found.targets)}.",
         "name": name,
         "manifest": json.dumps(str(table), ensure_ascii=False),
-        "inputs": _lines(found.inputs, found.told),
-        "targets": _lines(found.targets, found.told),
-        "extra": "\n".join(extra),
+        "inputs": _lines(found.inputs, told),
+        "targets": _lines(found.targets, told),
+        "extra": "\n".join(_extra(found, separator)),
         "branches": "\n".join(
             f"  {key}: {{kind: {BRANCHES[choice['kind']][0]}}}"
             f"  # {BRANCHES[choice['kind']][1]}"
@@ -157,6 +160,21 @@ def _recipe(name, table, found, separator):
         or "  {}",
     }
     return templates.filled("starter.yaml", fill).replace("\n\nbranches", "\nbranches")
+
+
+def _extra(found, separator):
+    """Lines of the keys of `data` that are not as by default."""
+    keys = {
+        "columns": (found.columns, {}),
+        "id": (found.keys.get("id", "id"), "id"),
+        "split": (found.keys.get("split", "split"), "split"),
+        "separator": (separator, ","),
+    }
+    return [
+        f"  {key}: {json.dumps(value, ensure_ascii=False)}"
+        for key, (value, default) in keys.items()
+        if value != default
+    ]
 
 
 def _lines(choices, told):

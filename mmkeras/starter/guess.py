@@ -1,23 +1,27 @@
 """What the columns of a CSV hold, by their cells. Guesses, told as such."""
 
+import itertools
 import re
 import statistics
-import wave
 from pathlib import Path
 from typing import NamedTuple
 
+import soundfile
 from PIL import Image
 
 from mmkeras import splits, targets
+from mmkeras.families import is_name
 
 IMAGE = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-AUDIO = (".wav",)
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 # Files of which the sizes are read.
 LOOKED = 200
 # Of pictures, pixels: what a network trained from nothing reads at leisure.
 SIDES = (32, 64, 96)
 # Columns that name the answer, the likeliest first.
 ANSWERS = ("label", "target", "class", "category", "answer", "intent", "y")
+ANSWERS += ("标签", "类别", "分类", "答案", "意图")
+IDS = ("id", "编号", "序号")
 SPLIT_NAMES = {*splits.SPLITS, *splits.ALIASES}
 SEPARATORS = ("|", ";")
 # Up to so many different values a column of words is a category, if each comes often.
@@ -38,12 +42,16 @@ class Guess(NamedTuple):
     Attributes:
         inputs: {input: its dict in `data.inputs`}.
         targets: {target: its dict in `data.targets`}.
-        told: {column: what it is taken for, one phrase}.
+        told: {column of the file: what it is taken for, one phrase}.
+        columns: {name above: column of the file} where no tensor can be called so.
+        keys: {key of `data`: column}, of the rows' ids and splits where they are there.
     """
 
     inputs: dict
     targets: dict
     told: dict
+    columns: dict
+    keys: dict
 
 
 def columns(frame, folder, target=None):
@@ -58,30 +66,57 @@ def columns(frame, folder, target=None):
         A `Guess`.
 
     Raises:
-        GuessError: no column of the answer, a name that no tensor can bear, or nothing
-            to learn from.
+        GuessError: no column of the answer, or nothing to learn from.
     """
     filled = {name: _filled(frame[name]) for name in frame.columns}
     filled = {name: cells for name, cells in filled.items() if cells}
     answer = _answer(filled, target)
     choice, why = _task(filled[answer])
     told, inputs, table = {}, {}, {"numbers": [], "categories": []}
+    names, keys = _Names([*filled, TABLE]), {}
     for name, cells in filled.items():
         if name == answer:
             told[name] = why
             continue
         kind, decode, told[name] = _kind(name, cells, len(frame), Path(folder))
         if kind == "input":
-            inputs[name] = decode
+            inputs[names.of(name, decode["kind"])] = decode
         elif kind in table:
-            table[kind].append(name)
+            table[kind].append(names.of(name, kind.removesuffix("s")))
+        elif kind in ("id", "split"):
+            keys.setdefault(kind, name)
     if any(table.values()):
         inputs[TABLE] = {"kind": "tabular", **{k: v for k, v in table.items() if v}}
     if not inputs:
         raise GuessError(
             "no column holds texts, paths of pictures or sounds, or numbers"
         )
-    return Guess(inputs, {answer: choice}, told)
+    called = names.of(answer, "label")
+    return Guess(inputs, {called: choice}, told, names.columns, keys)
+
+
+class _Names:
+    """Names that tensors can bear, for columns of any name.
+
+    Args:
+        taken: those that are given already.
+
+    Attributes:
+        columns: {name: column} of those that got another.
+    """
+
+    def __init__(self, taken):
+        self._taken, self.columns = set(taken), {}
+
+    def of(self, column, kind):
+        """The column's own name, or else `kind`, numbered where that is taken."""
+        if is_name(column):
+            return column
+        names = itertools.chain([kind], (f"{kind}{n}" for n in itertools.count(2)))
+        name = next(each for each in names if each not in self._taken)
+        self._taken.add(name)
+        self.columns[name] = column
+        return name
 
 
 def _filled(column):
@@ -103,10 +138,10 @@ def _answer(filled, target):
 def _kind(name, cells, rows, folder):
     """(kind, the input's dict or None, what it is taken for)."""
     distinct = set(cells)
-    if name == "id" or (name.endswith("_id") and len(distinct) == rows):
-        return "left out", None, "a name of the row; not learned from"
+    if name in IDS or (name.endswith("_id") and len(distinct) == rows):
+        return "id", None, "a name of the row; not learned from"
     if name == "split" or {cell.lower() for cell in distinct} <= SPLIT_NAMES:
-        return "left out", None, "which rows train, validate and test"
+        return "split", None, "which rows train, validate and test"
     for endings, decode in ((IMAGE, _image), (AUDIO, _audio)):
         if all(cell.lower().endswith(endings) for cell in distinct):
             return "input", *decode(cells, folder)
@@ -162,11 +197,10 @@ def _audio(cells, folder):
 
 
 def _seconds(path):
-    """Length of a PCM WAV; None of any other file, which `mmkeras check` judges."""
+    """Length of a sound; None of what `mmkeras check` refuses."""
     try:
-        with wave.open(str(path)) as sound:
-            return sound.getnframes() / sound.getframerate()
-    except (OSError, EOFError, wave.Error, ZeroDivisionError):
+        return soundfile.info(path).duration
+    except (OSError, soundfile.SoundFileError):
         return None
 
 
