@@ -212,3 +212,18 @@ def test_a_reader_that_stops_reading_sees_no_traceback(tmp_path):
     done = subprocess.run(mmkeras_head, shell=True, capture_output=True, text=True)
     assert done.stdout.startswith("input ") and done.stdout.count("\n") == 1
     assert "BrokenPipe" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_rows_that_judge_nothing_are_refused_before_training(tmp_path, capsys):
+    """And the check tells them."""
+    (tmp_path / "rows.csv").write_text("text,label\na b,x\nc d,y\ne f,x\n")
+    recipe = "name: it\ndata:\n  manifest: rows.csv\n  inputs: {text: text}\n"
+    recipe += "  targets: {label: classification}\n"
+    (tmp_path / "it.yaml").write_text(recipe, encoding="utf-8")
+    options = [str(tmp_path / "it.yaml"), "--set", f"data.manifest={tmp_path}/rows.csv"]
+    assert cli.main(["train", *options, "--run", str(tmp_path / "run")]) == cli.REFUSED
+    told = capsys.readouterr().err
+    assert "rows.csv has no usable row in the splits valid and test" in told
+    assert "column `split`" in told and not (tmp_path / "run").exists()
+    assert cli.main(["check", *options]) == 0
+    assert "no usable row is in the splits valid and test" in capsys.readouterr().out

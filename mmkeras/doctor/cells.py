@@ -33,6 +33,7 @@ def findings(rows, held):
         if rows.inputs[name] == "text":
             yield from _wordless(rows, name, content[name])
     yield from _whole_rows(rows, content)
+    yield from _unjudged(rows)
     yield from _rare(rows)
 
 
@@ -121,8 +122,15 @@ def _tells(character):
     return unicodedata.category(character)[0] in "LNS"
 
 
+def _unjudged(rows):
+    """Train rows alone: nothing tells what a model has learned of them."""
+    if set(rows.frame[rows.split_column]) == {"train"}:
+        what = "no usable row is in the splits valid and test"
+        yield of(rows, "split", "", (), what, "Training needs some: call rows so")
+
+
 def _rare(rows):
-    """Labels with next to no train rows."""
+    """One label alone, and labels with next to no train rows."""
     train = rows.frame[rows.frame[rows.split_column] == "train"]
     for name, choice in rows.targets.items():
         if choice["kind"] not in targets.CLOSED or train.empty:
@@ -134,6 +142,11 @@ def _rare(rows):
         pairs = pd.DataFrame(told, columns=["line", "label"]).explode("label")
         pairs = pairs[pairs["label"].fillna("") != ""]
         counts = pairs["label"].value_counts()
+        if choice["kind"] == "classification" and len(counts) == 1:
+            what = f"every train row is `{counts.index[0]}`: nothing to tell apart"
+            yield of(
+                rows, "single", name, (), what, "Training needs two labels or more"
+            )
         least = max(FEW_ROWS, SMALL_SHARE * counts.median()) if len(counts) else 0
         few = counts[counts < least]
         if len(few):

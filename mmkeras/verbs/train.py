@@ -48,6 +48,7 @@ def _run(options):
         return _folds(options, recipe)
     rows = manifest.read(recipe.data, seed=recipe.train.seed)
     rows = rows.head(QUICK) if options.quick else rows
+    _require_judges(rows)
     verbs.quiet()
     from mmkeras import distribution, evaluate, train
     from mmkeras.train import tracking
@@ -59,6 +60,18 @@ def _run(options):
     metrics = evaluate.report(trained, rows, log=verbs.log)
     tracking.scores(trained, metrics, verbs.log)
     return verbs.Answer(metrics, verbs.scores_text(trained, rows, metrics))
+
+
+def _require_judges(rows):
+    """Rows by which the run is judged; told before it is trained for hours."""
+    from mmkeras import manifest
+
+    if not any(len(rows.split(name)) for name in ("valid", "test")):
+        raise manifest.ManifestError(
+            f"{rows.path.name} has no usable row in the splits valid and test, so "
+            "nothing would tell what the model has learned: call some rows so in the "
+            f"column `{rows.split_column}`, or add rows"
+        )
 
 
 def _folds(options, recipe):

@@ -44,6 +44,7 @@ class Made:
                 f"words number {n}, never twice",
                 self.picture(f"{n}.png"),
                 self.sound(f"{n}.wav"),
+                label="xy"[n % 2],
                 split=split,
             )
             for n, split in enumerate(splits)
@@ -84,7 +85,12 @@ def test_of_healthy_rows_nothing_is_told_and_of_each_odd_one_its_rule(made):
     assert (image["rows"], image["empty"], image["median"]) == (12, 0, 400)
     assert (shape["least"], shape["most"]) == (1, 1)
     assert sound["median"] == pytest.approx(0.2)
-    assert health.classes == {"label": {"x": {"train": 10, "valid": 1, "test": 1}}}
+    assert health.classes == {
+        "label": {
+            "x": {"train": 5, "valid": 1, "test": 0},
+            "y": {"train": 5, "valid": 0, "test": 1},
+        }
+    }
 
     black = made.row(image=made.picture("black.png", level=0))
     grey = made.row(image=made.picture("grey.png", level=127))
