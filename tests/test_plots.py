@@ -65,6 +65,24 @@ def test_curves_without_validation_show_what_there_is(tmp_path):
     assert pixels(tmp_path / "curves.png", plots.BLUE).sum() == 0
 
 
+def test_letters_that_no_font_has_are_told_once(tmp_path, monkeypatch):
+    path, matrix = tmp_path / "matrix.png", [[3, 1], [0, 4]]
+    monkeypatch.setattr(plots.fonts, "wide", tuple)
+    with pytest.warns(UserWarning, match="no font of this machine has") as told:
+        plots.confusion(path, matrix, ["水果", "鞋子"])
+    assert len(told) == 1 and "Debian: fonts-noto-cjk" in str(told[0].message)
+
+
+def test_chinese_labels_are_drawn_where_a_font_has_them(tmp_path, recwarn):
+    if not plots.fonts.wide():
+        pytest.skip("no Chinese font is here")
+    plots.confusion(tmp_path / "one.png", [[3, 1], [0, 4]], ["水果", "鞋子"])
+    plots.confusion(tmp_path / "two.png", [[3, 1], [0, 4]], ["手机", "电脑"])
+    assert not recwarn.list, "and no letter is a box, which would be the same in both"
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
+    assert one != two
+
+
 @pytest.mark.parametrize("count", [2, 10, 200])
 def test_confusion_grows_with_the_classes_within_bounds(tmp_path, count):
     matrix = np.eye(count, dtype=int).tolist()

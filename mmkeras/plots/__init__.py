@@ -9,6 +9,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
+from mmkeras.plots import fonts
+
 BLUE, ORANGE, GREY = "#2563a8", "#d9741a", "#8a94a0"
 INK, FROZEN = "#1c2733", ("#e9ecef", "#c3cad1")
 # The columns of a model's diagram, and what fills their boxes.
@@ -357,5 +359,6 @@ def save(figure, path):
     """Writes a figure as PNG, with two spines an axis."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    with fonts.legible(figure):
+        figure.tight_layout()
+        figure.savefig(path, dpi=130)
