@@ -104,7 +104,9 @@ def raw(run, columns, *, identity=ASKED, target=None, label=None):
 
     Raises:
         NoSuchError: no such target or label.
+        ValueError: the columns are not those of one row.
     """
+    columns = _one_row(run, columns)
     target = target or next(iter(run.tasks))
     if target not in run.tasks:
         hint = nearest(target, run.tasks)
@@ -184,6 +186,33 @@ def _parts(run, probe, columns, present):
         for name, decoder in run.decoders.items()
         if present[name]
     }
+
+
+def _one_row(run, columns):
+    """The columns as {served name: [bytes]}; one that is not given is missing."""
+    known = [key for each in run.decoders.values() for key in each.signatures]
+    for name in columns:
+        if name not in known:
+            hint = nearest(name, known)
+            raise ValueError(
+                f"the run takes no `{name}`{hint}. Expected: {', '.join(known)}"
+            )
+    row = {}
+    for key in known:
+        cells = columns.get(key, [b""])
+        if isinstance(cells, str | bytes):
+            cells = [cells]
+        if len(cells) != 1 or not isinstance(cells[0], str | bytes):
+            raise ValueError(
+                f"`{key}`: expected the text or the bytes of one row, as "
+                f'{{"{key}": [b"..."]}}. Got {cells!r:.80}'
+            )
+        row[key] = [_bytes(cells[0])]
+    return row
+
+
+def _bytes(cell):
+    return cell.encode("utf-8") if isinstance(cell, str) else cell
 
 
 def _decoded(run, columns):

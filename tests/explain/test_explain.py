@@ -165,6 +165,20 @@ def test_every_task(tmp_path, task, untrained, png):
     assert html.escape(found.what) in page.read_text("utf-8") and picture.is_file()
 
 
+def test_a_raw_row_may_be_texts_and_what_is_none_is_told(tmp_path, untrained, png):
+    run = untrained(tmp_path, TEXT | PHOTO, {})
+    plain = explain.raw(run, {"text": "seven", "photo_bytes": png(9)})
+    listed = explain.raw(run, {"text": [b"seven"], "photo_bytes": [png(9)]})
+    assert plain.value == listed.value and plain.shapley == listed.shapley
+    alone = explain.raw(run, {"text": ["seven"]})
+    assert alone.present == {"text": True, "photo": False} and not alone.error
+    with pytest.raises(ValueError, match="takes no `photo`.*photo_bytes"):
+        explain.raw(run, {"text": "seven", "photo": png(9)})
+    for cells in (["one", "two"], [7], []):
+        with pytest.raises(ValueError, match="`text`: expected the text or the bytes"):
+            explain.raw(run, {"text": cells})
+
+
 @pytest.mark.parametrize("kind", ["bag", "gru", "transformer", "chars"])
 def test_every_branch_of_words(tmp_path, kind, untrained):
     run = untrained(tmp_path, TEXT, {"text": {"kind": kind}})
@@ -212,7 +226,8 @@ def test_backbones_of_kerashub(tmp_path, tiny_bert, tiny_vit, untrained, png):
     words, photo = found.parts["text"], found.parts["photo"]
     assert [token["token"] for token in words["tokens"]] == ["[CLS]", "seven", "[SEP]"]
     total = sum(token["attribution"] for token in words["tokens"])
-    assert total == pytest.approx(words["end"] - words["start"], abs=1e-4)
+    # Steps of the path make a sum of the integral: to 2 % here.
+    assert total == pytest.approx(words["end"] - words["start"], rel=0.02)
     (how,) = photo["looked_at"]
     assert how["method"] == "gradient_x_tokens" and how["grid"] == [2, 2]
 
