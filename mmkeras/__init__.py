@@ -7,6 +7,7 @@ The modules of the main path are loaded when they are first used, so that
 """
 
 import importlib
+from pathlib import Path
 
 __version__ = "0.1.0"
 
@@ -38,11 +39,14 @@ def load_model(path):
     imported first; this does both.
 
     Args:
-        path: of the file, `model.keras` of a run or of `export --format keras`.
+        path: of the file, `model.keras` of a run or of `export --format keras`; or of
+            the run's folder.
 
     Returns:
         A functional `keras.Model` from {tensor name: (batch, ...)} to {target: output}.
     """
     for room in ("model", "tasks"):
         importlib.import_module(f"mmkeras.{room}")
+    path = Path(path)
+    path = path / "model.keras" if path.is_dir() else path
     return importlib.import_module("keras").saving.load_model(path, safe_mode=True)

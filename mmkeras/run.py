@@ -233,9 +233,12 @@ def open_folder(folder):
         )
     for file in (run.recipe_yaml, run.labels_json, run.model_file):
         if not file.is_file():
+            resume, state = "", f"no {file.name} in it. Train one"
+            if run.checkpoints.exists():
+                resume, state = " --resume", "it was stopped before its end. Go on"
             raise FileNotFoundError(
-                f"{folder} holds no trained run: no {file.name} in it. Train one with "
-                f"`mmkeras train RECIPE --run {folder}`"
+                f"{folder} holds no trained run: {state} with `mmkeras train RECIPE "
+                f"--run {folder}{resume}`"
             )
     return run
 

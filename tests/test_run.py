@@ -166,6 +166,12 @@ def test_open_folder_names_what_is_missing(trained, recipe, tmp_path):
     half.write_json(half.labels_json, {})
     with pytest.raises(FileNotFoundError, match="no model.keras in it"):
         run.open_folder(half.folder)
+    half.checkpoints.mkdir()
+    with pytest.raises(
+        FileNotFoundError, match="stopped before its end. Go on"
+    ) as told:
+        run.open_folder(half.folder)
+    assert f"--run {half.folder} --resume`" in str(told.value)
 
 
 def test_free_counts_up_past_what_is_taken(tmp_path):

@@ -102,10 +102,14 @@ def test_the_weights_are_those_of_the_best_epoch(tmp_path):
     wrong = [f"{WORDS['ab'[n % 2]]},{'ba'[n % 2]},valid" for n in range(4)]
     overrides = ["train.epochs=12", "train.patience=2", "train.learning_rate=0.05"]
     recipe, rows = texts(tmp_path, LINES + wrong, *overrides)
-    run = train.fit(recipe, rows, folder=tmp_path / "run", log=silent)
+    said = []
+    run = train.fit(recipe, rows, folder=tmp_path / "run", log=said.append)
     losses = [float(row["val_loss"]) for row in history(run)]
     best = int(np.argmin(losses))
     assert len(losses) == best + 3 < 12, "two epochs of patience"
+    (ended,) = [line for line in said if "train.patience" in line]
+    assert f"fusion: ended after epoch {best + 3} of 12: for 2 epochs" in ended
+    assert f"than {losses[best]:.4g}, of epoch {best + 1}, whose" in ended
     prepared = train.prepare(recipe, rows, log=silent)
     held_out = dataset.labelled(prepared.rows["valid"], prepared.targets["valid"], 128)
     network = open_folder(run.folder).model

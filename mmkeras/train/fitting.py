@@ -127,11 +127,25 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
             clock = None if options.deterministic else measured
             given = functools.partial(_given, batches, clock)
             _epochs(fitted, given, held_out, keeper, phase, watching)
+            _tell_end(beside, phase, options, store)
             if options.soup and (phase.budget.spent or phase.epochs == options.epochs):
                 measured.soup = _souped(fitted, held_out, store, phase)
     finally:
         shown.close()
     return history.history
+
+
+def _tell_end(callbacks, phase, options, store):
+    """Says why a fit ended before its last epoch, if patience ended it."""
+    for each in callbacks:
+        # Keras counts from 0, and gives 0 where nothing was stopped.
+        if getattr(each, "stopped_epoch", 0) and store:
+            store.log(
+                f"{phase.title}: ended after epoch {each.stopped_epoch + 1} of "
+                f"{options.epochs}: for {options.patience} epochs val_loss was no less "
+                f"than {each.best:.4g}, of epoch {each.best_epoch + 1}, whose weights "
+                "are kept (train.patience)"
+            )
 
 
 def require_whole_calls(options, rows):

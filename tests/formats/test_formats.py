@@ -105,6 +105,8 @@ def test_a_keras_file_is_read_in_safe_mode(trained, monkeypatch):
     found = mmkeras.load_model(trained.model_file)
     assert asked == {"safe_mode": True}
     assert found.count_params() == trained.model.count_params()
+    named = mmkeras.load_model(trained.folder)
+    assert named.count_params() == found.count_params()
 
 
 @pytest.mark.parametrize(
