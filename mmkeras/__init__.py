@@ -12,9 +12,12 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 __all__ = [
+    "answering",
+    "client",
     "config",
     "digits",
     "evaluate",
+    "explain",
     "export",
     "manifest",
     "run",

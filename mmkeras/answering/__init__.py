@@ -2,7 +2,9 @@
 
     from mmkeras import answering
 
-    pets = answering.source("served")
+    answers = answering.predict("served", frame)  # a DataFrame of a DataFrame
+
+    pets = answering.source("served")  # millions of rows, going on after a kill
     rows = answering.questions(pets, "new.csv")
     answering.write(pets, rows, "answers.parquet")
 
@@ -10,7 +12,7 @@ Files: `sources` who answers, `asking` rows in batches, in their order, `telling
 answer for people and as a table, `parts` the file that is written, and goes on.
 """
 
-from mmkeras.answering.asking import answered, is_file, questions
+from mmkeras.answering.asking import answered, is_file, predict, questions
 from mmkeras.answering.parts import AnswersError, shard_path, write
 from mmkeras.answering.sources import is_url, sent, source
 from mmkeras.answering.telling import shown, table, told
@@ -20,6 +22,7 @@ __all__ = [
     "answered",
     "is_file",
     "is_url",
+    "predict",
     "questions",
     "sent",
     "shard_path",

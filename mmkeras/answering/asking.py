@@ -3,9 +3,12 @@
 import collections
 import concurrent.futures
 import os
+from pathlib import Path
+
+import pandas as pd
 
 from mmkeras import manifest
-from mmkeras.answering import sources
+from mmkeras.answering import sources, telling
 from mmkeras.recipe import Data
 
 BATCH_ROWS = 64  # the largest batch of an exported `batching.config`
@@ -15,19 +18,28 @@ BATCH_BYTES = 24 * 2**20
 AT_ONCE = max(2, os.cpu_count() or 1)
 
 
-def questions(source, path):
+def questions(source, rows, folder="."):
     """The rows of a manifest without need of labels, a `manifest.Manifest`.
 
     Args:
         source: who will be asked.
-        path: of a CSV or Parquet file with the inputs as columns.
+        rows: path of a CSV or Parquet file with the inputs as columns, or a DataFrame.
+        folder: where paths in the cells of a DataFrame start.
 
     Raises:
         FileNotFoundError, ManifestError: see `manifest.read`.
     """
+    frame, path = None, rows
+    if isinstance(rows, pd.DataFrame):
+        frame, path = rows, Path(folder) / "the DataFrame"
+    data = _data(source, str(path))
+    return manifest.read(data, frame=frame, targets_required=False)
+
+
+def _data(source, path):
+    """The section `data` of a recipe, for a manifest that is to be asked."""
     if source.data is not None:
-        data = source.data.model_copy(update={"manifest": str(path)})
-        return manifest.read(data, targets_required=False)
+        return source.data.model_copy(update={"manifest": path})
     # What each input is does not matter here, but whether its cells name files.
     inputs = {
         name: {"kind": "image"}
@@ -35,8 +47,50 @@ def questions(source, path):
         else {"kind": "text", "columns": served}
         for name, served in source.inputs.items()
     }
-    data = Data(manifest=str(path), inputs=inputs, targets={}, **source.keys)
-    return manifest.read(data, targets_required=False)
+    return Data(manifest=path, inputs=inputs, targets={}, **source.keys)
+
+
+def predict(place, rows, *, folder="."):
+    """Answers rows into a DataFrame, each row of them, in their order.
+
+    Args:
+        place: a run's folder, an exported one or a server's URL; or who answers, see
+            `sources.source`.
+        rows: see `questions`.
+        folder: see `questions`.
+
+    Returns:
+        A DataFrame: `id`, what is told of each target, `missing`, `error`, and what is
+        many numbers a row, `probabilities` in the order of the labels and `embedding`.
+        Of a row that cannot be asked, as one whose file is not there, `error` says why
+        and the rest is NaN. Indexed as the DataFrame that was asked, else from 0.
+
+    Raises:
+        FileNotFoundError, ManifestError: see `manifest.read`.
+    """
+    asked = sources.source(place) if isinstance(place, str | Path) else place
+    found = questions(asked, rows, folder)
+    tables = [
+        telling.table(answers, ids, asked, long=True).set_index(pd.Index(lines))
+        for answers, ids, lines in _batches_of(asked, found)
+    ]
+    refused = pd.DataFrame(
+        {"id": row.id, "error": f"{row.column}: {row.reason}".removeprefix(": ")}
+        for row in found.rejected
+    ).set_index(pd.Index([row.line for row in found.rejected]))
+    whole = pd.concat([*tables, refused] if len(refused) else tables)
+    whole = whole.sort_index(kind="stable").fillna({"error": ""})
+    index = rows.index if isinstance(rows, pd.DataFrame) else range(len(whole))
+    return whole.set_index(pd.Index(index))
+
+
+def _batches_of(source, rows):
+    """(answers, ids, lines) of each batch."""
+    done = 0
+    for answers in answered(source, rows):
+        stop = done + len(next(iter(answers.values())))
+        yield answers, rows.ids[done:stop], rows.frame.index[done:stop]
+        done = stop
 
 
 def is_file(name, served):

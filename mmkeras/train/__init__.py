@@ -20,7 +20,7 @@ from mmkeras.train.prepared import prepare
 __all__ = ["compile_model", "fit", "fit_alone", "prepare"]
 
 
-def fit(recipe, rows, *, folder, log=print, resume=False):
+def fit(recipe, rows, *, folder, log=print, resume=False, callbacks=()):
     """Trains the model of a recipe, and each modality alone for comparison.
 
     Args:
@@ -31,6 +31,8 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         resume: go on with the run in the folder from its last checkpoint; its weights
             will be those of a run that was never interrupted. Begins where there is
             none yet.
+        callbacks: `keras.callbacks.Callback`s that watch the fit of the model, not
+            those of each modality alone; they begin anew where a run goes on.
 
     Returns:
         The `run.Run`, its model with the weights of the best epoch.
@@ -61,7 +63,7 @@ def fit(recipe, rows, *, folder, log=print, resume=False):
         if begun and begun.finished:
             log(f"{folder} is a finished run: nothing is left to train")
             return run.open_folder(folder)
-        made = _train(recipe, rows, begun or folder, strategy, log)
+        made = _train(recipe, rows, begun or folder, strategy, log, callbacks)
         if sizes and is_chief:
             made.note(batch_size=sizes)
         return made
@@ -76,7 +78,7 @@ def _require_one_fold(data):
         )
 
 
-def _train(recipe, rows, place, strategy, log):
+def _train(recipe, rows, place, strategy, log, callbacks):
     """A new run in a folder, or the rest of one that was begun."""
     if recipe.train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -94,6 +96,7 @@ def _train(recipe, rows, place, strategy, log):
         made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
         store = Checkpoints(made.checkpoints, log, is_chief, recipe.train.soup)
         with tracking.begun(made if is_chief else None, log) as logs:
+            logs = logs._replace(own=tuple(callbacks))
             alone = _fit_all(recipe, prepared, network, made, store, logs)
     if is_chief:
         if strategy is not None:  # those that are read anew need none of its devices
@@ -127,7 +130,8 @@ def _fit_all(recipe, prepared, network, made, store, logs):
             _write_measured(made, "fusion", measured, store.log)
         _save(network, made.model_file, store)
         made.__dict__["model"] = network
-    logs = logs._replace(folder=None)  # one curve in TensorBoard
+    # One curve in TensorBoard; the user's callbacks watch the model alone.
+    logs = logs._replace(folder=None, own=())
     if recipe.train.baselines and len(prepared.decoders) > 1:
         for name in prepared.decoders:
             file = made.baseline_file(name)

@@ -123,15 +123,17 @@ class Logs(NamedTuple):
         folder: of TensorBoard's files; None for none.
         trackers: {name: tracker} that have begun.
         log: called with a line of text where a tracker fails.
+        own: the user's `keras.callbacks.Callback`s.
     """
 
     folder: object = None
     trackers: dict = {}  # noqa: RUF012
     log: object = print
+    own: tuple = ()
 
     def callbacks(self, title):
-        """One that tells every tracker what an epoch of a fit gave."""
-        return [Telling(title, self)] if self.trackers else []
+        """The user's, and one that tells every tracker what an epoch of a fit gave."""
+        return [*self.own, *([Telling(title, self)] if self.trackers else [])]
 
     def tell(self, values, epoch=None):
         """Numbers to all; one that fails is told of, and training goes on."""

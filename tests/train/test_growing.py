@@ -309,3 +309,31 @@ def test_waiting_is_until_rows_are_handed_out(monkeypatch):
         measured.on_train_batch_end(batch)
     # Four seconds with three of waiting, two with none; the first step traces.
     assert measured.found["input_wait"] == 0.5
+
+
+class Watch(keras.callbacks.Callback):
+    """What Keras tells a user's callback; asks for an end after two epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.epochs, self.models = 0, [], []
+
+    def on_train_begin(self, logs=None):
+        self.models.append(self.model.count_params())
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append((epoch, logs["val_loss"]))
+        self.model.stop_training = epoch == 1
+
+
+def test_callbacks_of_ones_own_watch_the_model_and_may_end_it(texts, tmp_path):
+    watch = Watch()
+    made = fit(texts, tmp_path / "run", callbacks=[watch])
+    assert watch.models == [made.model.count_params()], "the model, no baseline"
+    assert watch.steps == 12 and [epoch for epoch, _ in watch.epochs] == [0, 1]
+    with open(made.history_csv, newline="", encoding="utf-8") as file:
+        told = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    assert told == pytest.approx([loss for _, loss in watch.epochs], rel=1e-4)

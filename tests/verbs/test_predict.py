@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import cli
+from mmkeras import answering, cli, manifest
 
 
 @pytest.fixture
@@ -254,3 +254,26 @@ def test_a_compressed_sound_is_unpacked_on_its_way(ask, exported, row, tmp_path)
     assert told["probabilities"] == json.loads(plain)["probabilities"]
     _, one, _ = ask(exported[0], "--audio", tmp_path / "a.flac", "--json")
     assert json.loads(one) == json.loads(plain)
+
+
+def test_a_dataframe_is_answered_row_by_row(ask, exported, asked_csv):
+    path, ids = asked_csv
+    told = json.loads(ask(exported[0], "--manifest", path, "--json")[1])
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = frame.set_index(pd.Index(list("dcba")))
+    frame.loc["c", "image"] = "nowhere.png"
+    found = answering.predict(str(exported[0]), frame, folder=path.parent)
+    assert list(found.index) == list("dcba") and list(found["id"]) == ids
+    refused = found.loc["c"]
+    assert refused["error"] == "image: the file `nowhere.png` does not exist"
+    assert pd.isna(refused["label"]) and pd.isna(refused["probability"])
+    for letter, row in zip("dba", [told[0], *told[2:]], strict=True):
+        assert (found["error"][letter], found["label"][letter]) == ("", row["label"])
+        shares = list(row["probabilities"].values())
+        assert found["probabilities"][letter] == pytest.approx(shares, abs=1e-6)
+
+    whole = answering.predict(answering.source(exported[0]), path)
+    assert list(whole.index) == list(range(len(told)))
+    assert list(whole["label"]) == [row["label"] for row in told]
+    with pytest.raises(manifest.ManifestError, match="the DataFrame has no column `im"):
+        answering.predict(exported[0], frame.drop(columns="image"))
