@@ -337,7 +337,16 @@ def _sentence(fault):
         model = model if model and issubclass(model, BaseModel) else None
         owner = str(part)
     allowed = [f.alias or n for n, f in model.model_fields.items()] if model else []
+    if model is Recipe and fault["type"] == "extra_forbidden":
+        key = fault["loc"][-1]
+        places = [name for name in ("train", "data") if key in _fields(name)]
+        if places:
+            return f"unknown key `{key}` for `{owner}`: it is `{places[0]}.{key}`"
     return families.describe(fault, allowed, owner)
+
+
+def _fields(section):
+    return Recipe.model_fields[section].annotation.model_fields
 
 
 def _listed(source, faults):

@@ -117,6 +117,16 @@ def test_an_unknown_option_is_named(capsys):
     assert capsys.readouterr().err == expected
 
 
+def test_a_second_key_behind_one_set_is_told(capsys):
+    keys = ["train.epochs=3", "fusion.units=8"]
+    assert cli.main(["train", "any.yaml", "--set", *keys]) == cli.USAGE
+    expected = (
+        "unknown arguments: fusion.units=8. See --help; each key of the recipe has a "
+        "--set of its own: --set fusion.units=8\n"
+    )
+    assert capsys.readouterr().err.endswith(expected)
+
+
 def errors():
     from mmkeras import config, manifest
 

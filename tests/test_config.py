@@ -134,6 +134,7 @@ def test_missing_sections_are_named():
     [
         ("trian.epochs=2", "unknown key `trian` for `recipe`. Keys: schema, name, "),
         ("trian.epochs=2", "(did you mean `train`?)"),
+        ("epochs=2", "unknown key `epochs` for `recipe`: it is `train.epochs`"),
         ("train.epoch=2", "unknown key `train.epoch` for `train`. Keys: epochs, "),
         ("train.epoch=2", "(did you mean `epochs`?)"),
         ("train.epochs=yes", "`train.epochs`: expected a number, got True"),

@@ -114,15 +114,18 @@ def test_ragged_rows_are_refused_with_all_their_cells(write, tmp_path):
         ),
         (
             "TEXT,label\na,x",
-            "your own column under data.inputs or data.columns, or set",
+            "or name your own column under data.inputs or data.columns",
         ),
         (
             "text,lable\na,x",
-            "no column `label`. Found ['text', 'lable']. Rename it, name ",
+            "no column `label`. Found ['text', 'lable']. Rename it, or name ",
         ),
         ("text,lable\na,x", "under data.targets"),
         ("text;label\na;x", "`text`, `label`. Found ['text;label']"),
-        ("text;label\na;x", "set data.separator if the cells are not separated by `,`"),
+        (
+            "text;label\na;x",
+            "If the cells are not separated by `,`, set data.separator",
+        ),
         ('text,label\na,x\n"b,y\nc,z', "the row that begins on line 3: unexpected end"),
         (
             'text,label\na,x\n"b" c,y\nd,z',
@@ -134,9 +137,12 @@ def test_a_file_that_cannot_be_used_says_why(write, content, expected):
     assert expected in message(manifest.read, data(write(content), ["text"]))
 
 
-def test_no_file_and_a_folder(tmp_path):
+def test_no_file_and_a_folder(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="the manifest .*none.csv is not there"):
         manifest.read(data(tmp_path / "none.csv"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"start where .*, {tmp_path}$"):
+        manifest.read(data("none.csv"))
     with pytest.raises(FileNotFoundError, match="is a folder, not a CSV file"):
         manifest.read(data(tmp_path))
 
@@ -573,7 +579,7 @@ def test_rows_to_be_predicted_need_no_column_of_the_target(write):
             {"text": "文"},
             "no column `文`, `image`, `label`. Found ['编号', '文本', '图",
         ),
-        ({"text": "文"}, "under data.inputs, data.targets or data.columns, or set"),
+        ({"text": "文"}, "under data.inputs, data.targets or data.columns"),
     ],
 )
 def test_a_column_that_is_not_there_bears_the_files_name(write, called, expected):

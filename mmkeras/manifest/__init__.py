@@ -245,11 +245,16 @@ def _require_columns(path, header, data, targets_required, training):
         names = ", ".join(f"`{data.columns.get(name, name)}`" for name in lacking)
         keys = ", ".join(dict.fromkeys(f"data.{key}" for key in lacking.values()))
         found = [data.columns.get(name, name) for name in header]
-        raise ManifestError(
-            f"{path.name} has no column {names}. Found {found}. Rename it, name your "
-            f"own column under {keys} or data.columns, or set data.separator if the "
-            f"cells are not separated by `{data.separator}`"
+        told = (
+            f"{path.name} has no column {names}. Found {found}. Rename it, or name "
+            f"your own column under {keys} or data.columns"
         )
+        if len(header) == 1:
+            told += (
+                f". If the cells are not separated by `{data.separator}`, set "
+                "data.separator"
+            )
+        raise ManifestError(told)
 
 
 def _columns(data):

@@ -47,6 +47,8 @@ def read(path, separator=",", encoding="utf-8"):
     path = Path(path)
     if not path.is_file():
         kind = "a folder, not a CSV file" if path.is_dir() else "not there"
+        if not path.exists() and not path.is_absolute():
+            kind += f": relative paths start where the command runs, {Path.cwd()}"
         raise FileNotFoundError(f"the manifest {path} is {kind}")
     if path.suffix.lower() in PARQUET:
         return of_frame(_read_parquet(path), path.name)

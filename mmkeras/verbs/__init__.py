@@ -53,7 +53,10 @@ def log(line):
 def no_more(extra):
     """Raises UsageError where there are arguments that no option took."""
     if extra:
-        raise UsageError(f"unknown arguments: {' '.join(extra)}. See --help")
+        told = f"unknown arguments: {' '.join(extra)}. See --help"
+        if keys := [each for each in extra if re.match(r"[a-z_]+(\.\w+)+=", each)]:
+            told += f"; each key of the recipe has a --set of its own: --set {keys[0]}"
+        raise UsageError(told)
 
 
 def lesson_arguments(parser):
