@@ -345,5 +345,6 @@ def _write_manifest(data, rows, inputs, path):
     for each in inputs:
         new = {"": "", **each.names}
         frame[each.name] = frame[each.name].map(new.__getitem__)
+    frame = frame.rename(columns=rows.columns_in_file)
     with disk.replacing(path) as partial:
         frame.to_csv(partial, index=False, sep=data.separator, encoding=data.encoding)

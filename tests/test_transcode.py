@@ -303,3 +303,25 @@ def test_the_verb_says_how_to_go_on(source, tmp_path, capsys):
     refuse = "--set=data.on_bad_row=refuse"
     assert cli.main(["prepare", str(path), str(folder), refuse]) == cli.REFUSED
     assert "Mend them, or leave them out" in capsys.readouterr().err
+
+
+def test_the_manifest_keeps_the_files_names_of_columns(source, tmp_path):
+    (tmp_path / "fits.png").write_bytes((source / "fits.png").read_bytes())
+    lines = [f"甲{n},fits.png,{'猫狗'[n % 2]}" for n in range(12)]
+    (tmp_path / "rows.csv").write_text(
+        "\n".join(["文本,图片,标签", *lines]), encoding="utf-8"
+    )
+    data = {
+        "manifest": str(tmp_path / "rows.csv"),
+        "inputs": {"text": "text", "photo": {"kind": "image", "size": 24}},
+        "targets": {"label": "classification"},
+        "columns": {"text": "文本", "photo": "图片", "label": "标签"},
+    }
+    chosen = config.parse({"name": "pets", "data": data})
+    rows = manifest.read(chosen.data)
+    written = transcode.write(chosen, rows, tmp_path / "small")
+    header = written.manifest.read_text(encoding="utf-8").splitlines()[0]
+    assert header == "文本,图片,标签,id,split"
+    data = chosen.data.model_copy(update={"manifest": str(written.manifest)})
+    again = manifest.read(data)
+    assert len(again) == 12 and again.cells("text") == rows.cells("text")
