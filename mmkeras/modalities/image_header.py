@@ -237,7 +237,9 @@ def _unknown(raw):
     return binary.sentence(
         "not a JPEG, PNG, GIF, BMP or WebP image (begins with '",
         binary.printable(raw),
-        "')",
+        "'",
+        binary.hint(raw),
+        ")",
     )
 
 

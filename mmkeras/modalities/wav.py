@@ -236,4 +236,7 @@ def _convert(name):
 
 
 def _unknown(raw):
-    return binary.sentence("not a WAV file (begins with '", binary.printable(raw), "')")
+    shown = binary.printable(raw)
+    return binary.sentence(
+        "not a WAV file (begins with '", shown, "'", binary.hint(raw), ")"
+    )

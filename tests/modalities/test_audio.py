@@ -1,5 +1,6 @@
 """Sounds: every WAV format against libsndfile, resampling against the truth."""
 
+import base64
 import csv
 import io
 import struct
@@ -122,6 +123,11 @@ FORMATS = "(PCM, float, A-law, mu-law are)"
 
 FAULTS = [
     (b"hello world", "not a WAV file (begins with 'hello wo')"),
+    (
+        base64.b64encode(b"RIFF\0\0\0\0WAVE"),
+        "not a WAV file (begins with 'UklGRgAA'; as base64: over REST send "
+        '{"b64": "..."})',
+    ),
     (b"RIFF", "not a WAV file (begins with 'RIFF')"),
     (
         written(np.zeros(9), kind="FLAC"),

@@ -1,5 +1,6 @@
 """Images: every format against Pillow, every fault by its message."""
 
+import base64
 import csv
 import io
 import struct
@@ -225,6 +226,20 @@ FAULTS = [
     (
         b"hello world",
         "not a JPEG, PNG, GIF, BMP or WebP image (begins with 'hello wo')",
+    ),
+    *(
+        (
+            text,
+            "not a JPEG, PNG, GIF, BMP or WebP image (begins with "
+            f"""'{text[:8].decode()}'; as base64: over REST send {{"b64": "..."}})""",
+        )
+        for text in (
+            base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(40)),
+            base64.b64encode(PNG),
+            base64.b64encode(FILES["gif"]),
+            base64.b64encode(FILES["webp"]),
+            b"data:image/png;base64,iVBORw0KGgo",
+        )
     ),
     (
         b"\xff",
