@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 
 from mmkeras import config, disk, fusion, layers, manifest, modalities, tasks
+from mmkeras.branches import own
 
 # Loading a model needs these to have been imported: they register their layers.
 LAYERS = (fusion, layers)
@@ -93,7 +94,7 @@ class Run:
     @functools.cached_property
     def model(self):
         """The trained `keras.Model`."""
-        return keras.saving.load_model(self.model_file)
+        return self._loaded(self.model_file)
 
     @property
     def finished(self):
@@ -124,7 +125,11 @@ class Run:
     def baseline(self, name):
         """The model of input `name` alone, or None where none was trained."""
         file = self.baseline_file(name)
-        return keras.saving.load_model(file) if file.is_file() else None
+        return self._loaded(file) if file.is_file() else None
+
+    def _loaded(self, file):
+        own.imported(self.recipe.branches, required=False)
+        return keras.saving.load_model(file)
 
     def read_json(self, path):
         """The content of a JSON file of this run; {} where it is not there yet."""

@@ -4,6 +4,7 @@ Members of keras.applications are built with random weights at 32 pixels.
 """
 
 import inspect
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ APPLICATIONS = {
     "mobilenet": "MobileNetV3Small",
     "convnext": "ConvNeXtTiny",
 }
+OWN = f"{Path(__file__).parent}/own_branches.py"
 BLOCKS = {"units": 8, "num_layers": 1, "num_heads": 2}
 # What makes a member small; {"units": 8} where nothing is said.
 SMALL = {
@@ -38,6 +40,9 @@ SMALL = {
     ("text", "transformer"): BLOCKS,
     ("audio", "conformer"): BLOCKS,
     ("tabular", "transformer"): BLOCKS,
+    ("text", "own"): {"function": f"{OWN}:words"},
+    ("image", "own"): {"function": f"{OWN}:feature_map"},
+    ("audio", "own"): {"function": f"{OWN}:frames"},
 } | {("image", kind): {"weights": None, "units": 8} for kind in APPLICATIONS}
 # These need files or a vocabulary and have tests of their own.
 FILES = {f"mmkeras.branches.{name}" for name in ("hub", "kerashub", "vectors")}
@@ -51,13 +56,19 @@ MEMBERS = {
 ALL = [(*member, {}) for member in MEMBERS]
 ALL += [("audio", "cnn", {"features": each}) for each in ("mfcc", "pcen", "learned")]
 ALL += [("image", "cnn", {"whole": True})]
+ALL += [("text", "own", {"function": f"{OWN}:sentence"})]
+ALL += [("image", "own", {"function": f"{OWN}:pooled"})]
+ALL += [("audio", "own", {"function": f"{OWN}:clip"})]
 ALL += [("audio", "conformer", {"features": each}) for each in ("pcen", "learned")]
 FAST = [case for case in ALL if case[1] not in APPLICATIONS]
 PRECISIONS = ["mixed_float16", "mixed_bfloat16"]
 
 
 def told(case):
-    chosen = (each if each is not True else key for key, each in case[2].items())
+    chosen = (
+        str(key if each is True else each).rpartition(":")[2]
+        for key, each in case[2].items()
+    )
     return "-".join([case[0], case[1], *chosen])
 
 
@@ -172,7 +183,7 @@ def test_padding_never_leaks_and_missing_is_masked(case, branches, rng):
     np.testing.assert_array_equal(clean["mask"], poisoned["mask"])
     mask = np.array(clean["mask"])
     assert not mask[2].any(), "a missing modality has no visible token"
-    if case[0] != "image":
+    if case[0] != "image" and mask.shape[1] > 1:
         assert 0 < mask[1].sum() < mask.shape[1], "the half row is half visible"
     seen = mask[..., None] & np.ones_like(clean["tokens"], bool)
     np.testing.assert_allclose(
@@ -331,7 +342,7 @@ def test_every_option_does_something(modality, kind, option, branches, rng):
 
 
 def test_every_option_is_tried():
-    """`weights` has a test of its own, below."""
+    """`weights` has a test of its own, below, and `function` cases in all of these."""
     told_of = {
         option
         for make in MEMBERS.values()
@@ -339,7 +350,7 @@ def test_every_option_is_tried():
         if parameter.default is not parameter.empty
         and parameter.kind is parameter.KEYWORD_ONLY
     }
-    assert told_of - set(OTHER) == {"weights"}
+    assert told_of - set(OTHER) == {"weights", "function"}
 
 
 @pytest.mark.parametrize("kind", APPLICATIONS)

@@ -295,6 +295,9 @@ def test_recipes_shown_give_a_model(content, pets, tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     recipe = config.parse(yaml.safe_load(content))
     write_rows(recipe, pets, tmp_path / recipe.data.manifest)
+    for _, language, shown in BLOCKS:
+        if language == "python" and shown.startswith("# my_branches.py"):
+            Path("my_branches.py").write_text(shown, encoding="utf-8")
     Path("recipe.yaml").write_text(content, encoding="utf-8")
     told = mmkeras("mmkeras show recipe.yaml", capsys)
     for name in recipe.data.inputs:

@@ -54,8 +54,8 @@ def predict(place, rows, *, folder="."):
     """Answers rows into a DataFrame, each row of them, in their order.
 
     Args:
-        place: a run's folder, an exported one or a server's URL; or who answers, see
-            `sources.source`.
+        place: a run's folder, an exported one or a server's URL; a `run.Run`; or who
+            answers, see `sources.source`.
         rows: see `questions`.
         folder: see `questions`.
 
@@ -67,8 +67,9 @@ def predict(place, rows, *, folder="."):
 
     Raises:
         FileNotFoundError, ManifestError: see `manifest.read`.
+        TypeError: `place` is none of these.
     """
-    asked = sources.source(place) if isinstance(place, str | Path) else place
+    asked = place if hasattr(place, "answer") else sources.source(_place(place))
     found = questions(asked, rows, folder)
     tables = [
         telling.table(answers, ids, asked, long=True).set_index(pd.Index(lines))
@@ -82,6 +83,15 @@ def predict(place, rows, *, folder="."):
     whole = whole.sort_index(kind="stable").fillna({"error": ""})
     index = rows.index if isinstance(rows, pd.DataFrame) else range(len(whole))
     return whole.set_index(pd.Index(index))
+
+
+def _place(place):
+    place = getattr(place, "folder", place)
+    if not isinstance(place, str | Path):
+        raise TypeError(
+            f"expected a folder, a URL, a Run or a source to ask, got {place!r}"
+        )
+    return place
 
 
 def _batches_of(source, rows):

@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from mmkeras import layers
 from mmkeras.branches.kerashub import audio_kerashub
+from mmkeras.branches.own import audio_own
 from mmkeras.families import Fraction
 
 # Speech has a PCEN variance of about 0.2, silence none.
@@ -240,4 +241,5 @@ AUDIO = {
     "lstm": lstm,
     "conformer": conformer,
     "kerashub": audio_kerashub,
+    "own": audio_own,
 }

@@ -18,6 +18,7 @@ from mmkeras.branches.applications import (
     vgg19,
 )
 from mmkeras.branches.kerashub import image_kerashub
+from mmkeras.branches.own import image_own
 from mmkeras.families import Fraction
 
 
@@ -92,4 +93,5 @@ IMAGE = {
     "mobilenet": mobilenet,
     "convnext": convnext,
     "kerashub": image_kerashub,
+    "own": image_own,
 }

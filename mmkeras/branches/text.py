@@ -12,6 +12,7 @@ from mmkeras.branches import words
 from mmkeras.branches.chars import text_chars
 from mmkeras.branches.hub import text_hub
 from mmkeras.branches.kerashub import text_kerashub
+from mmkeras.branches.own import text_own
 from mmkeras.branches.vectors import text_vectors
 from mmkeras.families import Fraction
 
@@ -179,4 +180,5 @@ TEXT = {
     "vectors": text_vectors,
     "kerashub": text_kerashub,
     "hub": text_hub,
+    "own": text_own,
 }

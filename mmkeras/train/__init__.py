@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import distribution, evaluate, model, run
+from mmkeras.branches import own
 from mmkeras.config import RecipeError
 from mmkeras.train import measuring, resuming, sizing, tracking
 from mmkeras.train.checkpoints import Checkpoints
@@ -82,6 +83,7 @@ def _train(recipe, rows, place, strategy, log, callbacks):
     """A new run in a folder, or the rest of one that was begun."""
     if recipe.train.deterministic:
         tf.config.experimental.enable_op_determinism()
+    _require_own(recipe.branches)
     keras.utils.set_random_seed(recipe.train.seed)
     prepared = prepare(recipe, rows, log=log)
     with distribution.scope(strategy):
@@ -105,6 +107,14 @@ def _train(recipe, rows, place, strategy, log, callbacks):
         _decide(recipe, made, prepared, alone)
         store.end()
     return made
+
+
+def _require_own(branches):
+    """Faults of one's own branches, told before any file is decoded."""
+    try:
+        own.imported(branches)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _made(folder, recipe, is_chief):

@@ -275,5 +275,7 @@ def test_a_dataframe_is_answered_row_by_row(ask, exported, asked_csv):
     whole = answering.predict(answering.source(exported[0]), path)
     assert list(whole.index) == list(range(len(told)))
     assert list(whole["label"]) == [row["label"] for row in told]
+    with pytest.raises(TypeError, match="expected a folder, a URL, a Run or a source"):
+        answering.predict((exported[0], 0.0), path)
     with pytest.raises(manifest.ManifestError, match="the DataFrame has no column `im"):
         answering.predict(exported[0], frame.drop(columns="image"))
