@@ -1,12 +1,16 @@
 """A first recipe for rows of one's own: a folder with recipe, README and table."""
 
+import codecs
+import contextlib
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from mmkeras import config, templates
+from mmkeras.manifest import tables
 from mmkeras.starter import gather, guess
 from mmkeras.starter.gather import FolderError
 from mmkeras.starter.guess import GuessError
@@ -60,7 +64,7 @@ AUGMENT = {
 }
 
 
-def write(name, source=None, *, target=None, separator=","):
+def write(name, source=None, *, target=None, separator=None, encoding="utf-8"):
     """Writes a starter project.
 
     Args:
@@ -69,7 +73,8 @@ def write(name, source=None, *, target=None, separator=","):
             named after their label, of which `manifest.csv` is made in it; None: a
             table of six rows to be replaced.
         target: the CSV's column of the answer; None: by its name.
-        separator: of the CSV's cells.
+        separator: of the CSV's cells; None: the one that its first line has most of.
+        encoding: of the CSV.
 
     Returns:
         (path of the recipe, path of the manifest, the `guess.Guess`).
@@ -77,20 +82,21 @@ def write(name, source=None, *, target=None, separator=","):
     Raises:
         FileExistsError: the folder holds something, or the folder of files a manifest.
         FileNotFoundError: no such source.
-        GuessError, FolderError: nothing can be made of the source.
-        RecipeError: a name that a recipe cannot bear, or that a column cannot.
+        GuessError, FolderError, ManifestError: nothing can be made of the source.
+        RecipeError: a name that a recipe cannot bear.
     """
-    folder = Path(name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already: choose another name")
+    folder = _vacant(Path(name))
     columns, made, table = _rows(folder, source)
+    written = {"separator": ",", "encoding": "utf-8"}
     if made is None:
-        frame = _read(table, separator)
+        separator = separator or _separator(table, encoding)
+        written = {"separator": separator, "encoding": encoding}
+        frame = tables.read(table, **written).frame
         found = guess.columns(frame, table.parent, target)
     else:
         frame = pd.DataFrame(made, columns=columns).fillna("")
         found = guess.columns(frame, table.parent, target) if source else TEMPLATE
-    text = _recipe(folder.name, table, found, separator)
+    text = _recipe(folder.name, table, found, written)
     config.parse(yaml.safe_load(text), source=f"the columns of {table.name}")
     folder.mkdir(parents=True, exist_ok=True)
     if made is not None:
@@ -100,6 +106,18 @@ def write(name, source=None, *, target=None, separator=","):
     page = _page(folder.name, recipe, table, frame, found)
     (folder / "README.md").write_text(page, encoding="utf-8")
     return recipe, table, found
+
+
+def _vacant(folder):
+    """The folder, of a name that servers can bear too, which holds nothing yet."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder.name):
+        raise config.RecipeError(
+            f"the name `{folder.name}`: expected ASCII letters, digits, `_`, `.` and "
+            "`-`, since servers and run folders bear it"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already: choose another name")
+    return folder
 
 
 def _rows(folder, source):
@@ -118,24 +136,19 @@ def _rows(folder, source):
     return columns, made, table
 
 
-def _read(table, separator):
-    """A CSV's cells as text."""
-    options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+def _separator(table, encoding):
+    """The likeliest separator of a CSV's cells, by its header."""
     if not table.is_file():
         raise FileNotFoundError(f"no file {table}")
-    try:
-        return pd.read_csv(table, sep=separator, **options)
-    except (
-        UnicodeDecodeError,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-    ) as error:
-        raise GuessError(
-            f"{table} cannot be read as UTF-8 with `{separator}` between cells: {error}"
-        ) from None
+    with open(table, "rb") as file:
+        header = file.readline()
+    known = "latin-1"  # where there is no such encoding, reading the table tells it
+    with contextlib.suppress(LookupError):
+        known = codecs.lookup(encoding).name
+    return max(",;\t|", key=header.decode(known, "replace").count)
 
 
-def _recipe(name, table, found, separator):
+def _recipe(name, table, found, written):
     """The recipe's YAML, with what was guessed and why."""
     kinds = [choice["kind"] for choice in found.inputs.values()]
     told = {name: found.told.get(column) for name, column in found.columns.items()}
@@ -146,7 +159,7 @@ def _recipe(name, table, found, separator):
         "manifest": json.dumps(str(table), ensure_ascii=False),
         "inputs": _lines(found.inputs, told),
         "targets": _lines(found.targets, told),
-        "extra": "\n".join(_extra(found, separator)),
+        "extra": "\n".join(_extra(found, written)),
         "branches": "\n".join(
             f"  {key}: {{kind: {BRANCHES[choice['kind']][0]}}}"
             f"  # {BRANCHES[choice['kind']][1]}"
@@ -162,13 +175,14 @@ def _recipe(name, table, found, separator):
     return templates.filled("starter.yaml", fill).replace("\n\nbranches", "\nbranches")
 
 
-def _extra(found, separator):
+def _extra(found, written):
     """Lines of the keys of `data` that are not as by default."""
     keys = {
         "columns": (found.columns, {}),
         "id": (found.keys.get("id", "id"), "id"),
         "split": (found.keys.get("split", "split"), "split"),
-        "separator": (separator, ","),
+        "separator": (written["separator"], ","),
+        "encoding": (written["encoding"], "utf-8"),
     }
     return [
         f"  {key}: {json.dumps(value, ensure_ascii=False)}"

@@ -1,5 +1,6 @@
 """What the columns of a CSV hold, by their cells. Guesses, told as such."""
 
+import functools
 import itertools
 import re
 import statistics
@@ -30,6 +31,9 @@ OFTEN = 5
 # More different numbers than that are no classes.
 CLASSES = 30
 TABLE = "table"
+TABLE_NAMES = {"numbers": "number", "categories": "category"}
+# A column is what this share of its cells is; `mmkeras check` refuses the others.
+MOSTLY = 0.95
 
 
 class GuessError(ValueError):
@@ -82,7 +86,7 @@ def columns(frame, folder, target=None):
         if kind == "input":
             inputs[names.of(name, decode["kind"])] = decode
         elif kind in table:
-            table[kind].append(names.of(name, kind.removesuffix("s")))
+            table[kind].append(names.of(name, TABLE_NAMES[kind]))
         elif kind in ("id", "split"):
             keys.setdefault(kind, name)
     if any(table.values()):
@@ -140,13 +144,17 @@ def _kind(name, cells, rows, folder):
     distinct = set(cells)
     if name in IDS or (name.endswith("_id") and len(distinct) == rows):
         return "id", None, "a name of the row; not learned from"
-    if name == "split" or {cell.lower() for cell in distinct} <= SPLIT_NAMES:
-        return "split", None, "which rows train, validate and test"
+    if name == "split" or _mostly(cells, _is_split):
+        but = _but(cells, _is_split)
+        return "split", None, f"which rows train, validate and test{but}"
     for endings, decode in ((IMAGE, _image), (AUDIO, _audio)):
-        if all(cell.lower().endswith(endings) for cell in distinct):
-            return "input", *decode(cells, folder)
-    if all(map(targets.is_number, distinct)):
-        return "numbers", None, "a number, a column of the table"
+        is_file = functools.partial(_ends, endings=endings)
+        if _mostly(cells, is_file):
+            kind, options, why = "input", *decode(cells, folder)
+            return kind, options, why + _but(cells, is_file)
+    if _mostly(cells, targets.is_number):
+        but = _but(cells, targets.is_number)
+        return "numbers", None, f"a number, a column of the table{but}"
     if len(distinct) <= CATEGORIES and rows >= OFTEN * len(distinct):
         return (
             "categories",
@@ -158,6 +166,28 @@ def _kind(name, cells, rows, folder):
     length = next(size for size in (8, 16, 32, 64, 128, 256) if size >= min(most, 256))
     why = f"text; 95 % of the rows have at most {most} words"
     return "input", {"kind": "text", "length": length}, why
+
+
+def _is_split(cell):
+    return cell.lower() in SPLIT_NAMES
+
+
+def _ends(cell, endings):
+    return cell.lower().endswith(endings)
+
+
+def _mostly(cells, is_one):
+    """Whether all cells are, or all but a few."""
+    return sum(map(is_one, cells)) >= MOSTLY * len(cells)
+
+
+def _but(cells, is_one):
+    """Names the cells that are none."""
+    odd = [cell for cell in cells if not is_one(cell)]
+    if not odd:
+        return ""
+    verb = "is" if len(odd) == 1 else "are"
+    return f"; {len(odd)} of {len(cells)} {verb} none, as `{odd[0]}`: mend it"
 
 
 def _words(text):

@@ -14,7 +14,14 @@ def arguments(parser):
     parser.add_argument("name", metavar="NAME", help="folder to make")
     parser.add_argument("--from", dest="source", metavar="CSV|FOLDER")
     parser.add_argument("--target", metavar="COLUMN", help="of the answer")
-    parser.add_argument("--separator", default=",", help="of the CSV's cells")
+    parser.add_argument(
+        "--separator",
+        metavar="CHARACTER",
+        help="of the CSV's cells; without it the one that its header has most of",
+    )
+    parser.add_argument(
+        "--encoding", default="utf-8", help="of the CSV, as gb18030 or cp1252"
+    )
 
 
 def run(options, extra):
@@ -27,6 +34,7 @@ def run(options, extra):
         options.source,
         target=options.target,
         separator=options.separator,
+        encoding=options.encoding,
     )
     content = {
         "recipe": str(recipe),

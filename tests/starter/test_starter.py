@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 import wave
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -201,8 +202,8 @@ def test_nothing_is_overwritten(new, tmp_path, monkeypatch):
     ("content", "expected", "code"),
     [
         (b"text,mood\na b,good\n", "no column is called label", cli.REFUSED),
-        (b"\xff\xfe,label\n", "cannot be read as UTF-8", cli.REFUSED),
-        (b"", "cannot be read", cli.REFUSED),
+        (b"\xff\xfe,label\n", "is not utf-8: line 1 holds the byte 0xff", cli.REFUSED),
+        (b"", "rows.csv is empty: expected a header", cli.REFUSED),
     ],
 )
 def test_a_csv_of_which_nothing_can_be_made_leaves_nothing(
@@ -223,7 +224,8 @@ def test_a_csv_with_another_separator(new, tmp_path, monkeypatch):
         writer.writerows(
             [[f"is {n}, even?", "yes" if n % 2 else "no"] for n in range(40)]
         )
-    assert new("quiz", "--from", "rows.csv", "--separator", ";")[0] == 0
+    assert new("quiz", "--from", "rows.csv")[0] == 0  # by the header
+    assert new("other", "--from", "rows.csv", "--separator", ";")[0] == 0
     recipe = config.load("quiz/recipe.yaml")
     assert recipe.data.separator == ";" and list(recipe.data.targets) == ["answer"]
     assert len(manifest.read(recipe.data)) == 40
@@ -263,3 +265,33 @@ def test_a_name_that_a_column_has_is_given_to_no_other(tmp_path):
         frame(文=texts, text=texts[::-1], label=["a", "b"] * 20), tmp_path
     )
     assert list(found.inputs) == ["text2", "text"] and found.columns == {"text2": "文"}
+
+
+def test_a_few_odd_cells_change_no_column_and_are_told(tmp_path):
+    cells = {
+        "price": [*map(str, range(39)), "35元"],
+        "划分": ["train"] * 30 + ["训练"] + ["valid"] * 9,
+        "text": [f"text number {n} of many" for n in range(40)],
+        "label": ["a", "b"] * 20,
+    }
+    found = guess.columns(frame(**cells), tmp_path)
+    assert found.inputs["table"]["numbers"] == ["price"]
+    assert found.keys == {"split": "划分"}
+    assert found.told["price"].endswith("1 of 40 is none, as `35元`: mend it")
+    assert found.told["划分"].endswith("; 1 of 40 is none, as `训练`: mend it")
+    cells["price"][:3] = ["a", "b", "c"]  # a tenth is no number
+    assert "table" not in guess.columns(frame(**cells), tmp_path).inputs
+
+
+def test_a_table_as_a_chinese_spreadsheet_saves_it(new, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"第 {n} 个 问题,{'是否'[n % 2]}" for n in range(40)]
+    Path("问题.csv").write_bytes("\n".join(["问题,答案", *lines]).encode("gb18030"))
+    code, _, err = new("quiz", "--from", "问题.csv")
+    assert code == cli.REFUSED and "--encoding behind a command" in err
+    assert new("quiz", "--from", "问题.csv", "--encoding", "gb18030")[0] == 0
+    recipe = config.load("quiz/recipe.yaml")
+    assert recipe.data.encoding == "gb18030" and recipe.data.columns["text"] == "问题"
+    assert len(manifest.read(recipe.data)) == 40
+    code, _, err = new("问答", "--from", "问题.csv", "--encoding", "gb18030")
+    assert code == cli.USAGE and "the name `问答`: expected ASCII letters" in err
