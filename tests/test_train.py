@@ -14,6 +14,7 @@ from mmkeras.manifest import ManifestError
 from mmkeras.recipe import Train
 from mmkeras.run import open_folder
 from mmkeras.tasks import TASKS
+from tests.conftest import words_recipe
 
 
 def changed(recipe, *overrides):
@@ -505,3 +506,17 @@ def test_a_bar_does_not_outlive_an_error(monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train.fit(recipe, rows, folder=tmp_path / "run", log=silent)
     assert shown[0].bars is None
+
+
+def test_a_rate_that_learns_nothing_is_told(tmp_path):
+    path = words_recipe(tmp_path, "wild", 24, train={"epochs": 3, "batch_size": 8})
+    said = []
+    for rate in ("100", "0.01"):
+        recipe = config.load(path, [f"train.learning_rate={rate}", "train.patience=0"])
+        rows = manifest.read(recipe.data)
+        train.fit(recipe, rows, folder=tmp_path / rate, log=said.append)
+        told = [line for line in said if "the training loss was" in line]
+        assert len(told) == 1, said
+        assert (
+            "try another train.learning_rate than 100, a tenth of it first" in told[0]
+        )

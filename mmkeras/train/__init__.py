@@ -32,8 +32,9 @@ def fit(recipe, rows, *, folder, log=print, resume=False, callbacks=()):
         resume: go on with the run in the folder from its last checkpoint; its weights
             will be those of a run that was never interrupted. Begins where there is
             none yet.
-        callbacks: `keras.callbacks.Callback`s that watch the fit of the model, not
-            those of each modality alone; they begin anew where a run goes on.
+        callbacks: one or several `keras.callbacks.Callback`s that watch the fit of the
+            model, not those of each modality alone; they begin anew where a run goes
+            on.
 
     Returns:
         The `run.Run`, its model with the weights of the best epoch.
@@ -51,6 +52,7 @@ def fit(recipe, rows, *, folder, log=print, resume=False, callbacks=()):
         WorkerLostError: another worker of the run is gone.
     """
     _require_one_fold(recipe.data)
+    callbacks = _callbacks(callbacks)
     recipe, sizes = sizing.sized(recipe, rows, folder if resume else None, log)
     # First of all: the workers of a run find each other before TensorFlow does more.
     strategy = distribution.strategy_of(recipe.train, recipe.branches)
@@ -68,6 +70,15 @@ def fit(recipe, rows, *, folder, log=print, resume=False, callbacks=()):
         if sizes and is_chief:
             made.note(batch_size=sizes)
         return made
+
+
+def _callbacks(given):
+    """The user's callbacks, a tuple."""
+    given = tuple(keras.tree.flatten(given))
+    for each in given:
+        if not isinstance(each, keras.callbacks.Callback):
+            raise TypeError(f"expected a keras.callbacks.Callback, got {each!r}")
+    return given
 
 
 def _require_one_fold(data):
@@ -98,7 +109,7 @@ def _train(recipe, rows, place, strategy, log, callbacks):
         made.__dict__.update(decoders=prepared.decoders, tasks=prepared.tasks)
         store = Checkpoints(made.checkpoints, log, is_chief, recipe.train.soup)
         with tracking.begun(made if is_chief else None, log) as logs:
-            logs = logs._replace(own=tuple(callbacks))
+            logs = logs._replace(own=callbacks)
             alone = _fit_all(recipe, prepared, network, made, store, logs)
     if is_chief:
         if strategy is not None:  # those that are read anew need none of its devices

@@ -23,6 +23,8 @@ from mmkeras.train.compiling import compile_model, make_state, model_to_fit
 # Rows a step of validation.
 EVALUATED = 128
 UNTOLD = tracking.Logs()
+# A training loss above this is none of a model that learns: 100 nats a row.
+ABSURD = 100
 
 
 class Phase(NamedTuple):
@@ -128,6 +130,7 @@ def _fit_phase(recipe, prepared, network, phase, logs, store, measured):
             given = functools.partial(_given, batches, clock)
             _epochs(fitted, given, held_out, keeper, phase, watching)
             _tell_end(beside, phase, options, store)
+            _tell_no_fall(history.history.get("loss", ()), phase, options, store)
             if options.soup and (phase.budget.spent or phase.epochs == options.epochs):
                 measured.soup = _souped(fitted, held_out, store, phase)
     finally:
@@ -146,6 +149,17 @@ def _tell_end(callbacks, phase, options, store):
                 f"than {each.best:.4g}, of epoch {each.best_epoch + 1}, whose weights "
                 "are kept (train.patience)"
             )
+
+
+def _tell_no_fall(losses, phase, options, store):
+    """Says where a fit learned nothing, as of a learning rate that is far too high."""
+    never = len(losses) > 1 and min(losses[1:]) >= losses[0]
+    if store and losses and (never or losses[-1] > ABSURD):
+        store.log(
+            f"{phase.title}: warning: the training loss was {losses[0]:.4g} in the "
+            f"first epoch and {losses[-1]:.4g} in the last: try another "
+            f"train.learning_rate than {options.learning_rate:g}, a tenth of it first"
+        )
 
 
 def require_whole_calls(options, rows):

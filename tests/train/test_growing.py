@@ -329,9 +329,15 @@ class Watch(keras.callbacks.Callback):
         self.model.stop_training = epoch == 1
 
 
+def test_what_is_no_callback_is_told_before_a_folder_is_made(texts, tmp_path):
+    with pytest.raises(TypeError, match="expected a keras.callbacks.Callback, got 'x'"):
+        fit(texts, tmp_path / "run", callbacks=["x"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_callbacks_of_ones_own_watch_the_model_and_may_end_it(texts, tmp_path):
     watch = Watch()
-    made = fit(texts, tmp_path / "run", callbacks=[watch])
+    made = fit(texts, tmp_path / "run", callbacks=watch)
     assert watch.models == [made.model.count_params()], "the model, no baseline"
     assert watch.steps == 12 and [epoch for epoch, _ in watch.epochs] == [0, 1]
     with open(made.history_csv, newline="", encoding="utf-8") as file:
