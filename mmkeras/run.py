@@ -1,6 +1,7 @@
 """The folder that a run leaves: the name of every file in it, written once."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -14,6 +15,7 @@ import keras
 
 from mmkeras import config, disk, fusion, layers, manifest, modalities, tasks
 from mmkeras.branches import own
+from mmkeras.families import VALUES
 
 # Loading a model needs these to have been imported: they register their layers.
 LAYERS = (fusion, layers)
@@ -288,22 +290,52 @@ def _held(folder):
         return False
 
 
-def read_rows(run, path=None):
+def read_rows(run, path=None, **keys):
     """The rows of a run's manifest, or of another one with the same columns.
 
     Args:
         run: a `Run`.
         path: of the other manifest.
+        **keys: `separator` and `encoding` of that one, where they are not the run's.
 
     Returns:
         A `manifest.Manifest`; rows whose label the run does not know are refused.
     """
     data = run.recipe.data
-    if path:
-        data = data.model_copy(update={"manifest": str(path)})
+    if path and Path(path).resolve() != Path(data.manifest).resolve():
+        data = data.model_copy(update={"manifest": str(path), **keys})
         return manifest.read(data, labels=run.labels)
     # As it was read for training, so that splits that were made are made the same.
     return manifest.read(data, seed=run.recipe.train.seed)
+
+
+def known_lines(run, rows):
+    """Lines of rows that the run was trained on or validated by, by their cells.
+
+    Args:
+        run: a `Run`.
+        rows: a `manifest.Manifest` of another file.
+
+    Returns:
+        A list of int; empty where the run's own manifest is gone.
+    """
+    try:
+        own = read_rows(run)
+    except (OSError, manifest.ManifestError):
+        return []
+    known = own.frame[own.split_column] != "test"
+    seen = set(_contents(dataclasses.replace(own, frame=own.frame[known])))
+    contents = zip(rows.frame.index, _contents(rows), strict=True)
+    return [int(line) for line, cells in contents if cells in seen]
+
+
+def _contents(rows):
+    """What the inputs of each row are: texts, and where files stand."""
+    columns = [rows.cells(name) for name in rows.inputs]
+    for at, kind in enumerate(rows.inputs.values()):
+        if kind not in VALUES:
+            columns[at] = [path and os.path.abspath(path) for path in columns[at]]
+    return zip(*columns, strict=True)
 
 
 def environment(recipe=None):

@@ -181,6 +181,11 @@ def test_missing_sections_are_named():
             "label (did you mean `text`?)",
         ),
         (
+            "data.columns.split=划分",
+            "`split` is no input or target: that column is named by a key of its own, "
+            "data.split: 划分",
+        ),
+        (
             "data.columns.text=image",
             "data.columns: the column `image` is that of two names",
         ),

@@ -153,7 +153,7 @@ def test_the_encoding_is_named_with_the_line_and_can_be_set(write):
     path = write(content.encode("cp1252"))
     text = message(manifest.read, data(path, ["text"]))
     assert text.startswith("rows.csv is not utf-8: line 5002 holds the byte 0xe9. ")
-    assert "data.encoding (cp1252 and gb18030 are common)" in text
+    assert "data.encoding in a recipe, --encoding behind a command (cp1252 and" in text
     rows = manifest.read(data(path, ["text"], encoding="cp1252"))
     assert rows.cells("text")[-1] == "été"
     for encoding in ("utf8", "UTF-8", "utf_8"):
@@ -558,7 +558,7 @@ def test_the_files_own_names_of_columns(write, tmp_path):
     rows = manifest.read(data(write(CHINESE), columns=called, id="编号"))
     assert rows.ids == ["甲", "丙"] and rows.cells("text") == ["你好", "早"]
     assert rows.frame["label"].tolist() == ["猫", "狗"]
-    assert reasons(rows) == {3: ("image", "the file `none.png` does not exist")}
+    assert reasons(rows) == {3: ("图片", "the file `none.png` does not exist")}
     rows.write_rejected(tmp_path / "rejected.csv")
     header, cells = (tmp_path / "rejected.csv").read_text("utf-8").splitlines()
     assert header == "line,id,column,reason,编号,文本,图片,标签"

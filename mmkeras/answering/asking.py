@@ -18,21 +18,28 @@ BATCH_BYTES = 24 * 2**20
 AT_ONCE = max(2, os.cpu_count() or 1)
 
 
-def questions(source, rows, folder="."):
+def questions(source, rows, folder=".", **keys):
     """The rows of a manifest without need of labels, a `manifest.Manifest`.
 
     Args:
         source: who will be asked.
         rows: path of a CSV or Parquet file with the inputs as columns, or a DataFrame.
         folder: where paths in the cells of a DataFrame start.
+        **keys: `separator` and `encoding` of this file; without, those that the model
+            was trained on.
 
     Raises:
         FileNotFoundError, ManifestError: see `manifest.read`.
+        TypeError: `rows` is neither.
     """
     frame, path = None, rows
+    if not isinstance(rows, str | Path | pd.DataFrame):
+        raise TypeError(
+            f"expected a DataFrame or the path of a table, got {rows!r:.80}"
+        )
     if isinstance(rows, pd.DataFrame):
         frame, path = rows, Path(folder) / "the DataFrame"
-    data = _data(source, str(path))
+    data = _data(source, str(path)).model_copy(update=keys)
     return manifest.read(data, frame=frame, targets_required=False)
 
 
@@ -50,7 +57,7 @@ def _data(source, path):
     return Data(manifest=path, inputs=inputs, targets={}, **source.keys)
 
 
-def predict(place, rows, *, folder="."):
+def predict(place, rows, *, folder=".", exported=None):
     """Answers rows into a DataFrame, each row of them, in their order.
 
     Args:
@@ -58,31 +65,47 @@ def predict(place, rows, *, folder="."):
             answers, see `sources.source`.
         rows: see `questions`.
         folder: see `questions`.
+        exported: the folder that a server serves: it knows neither the names of classes
+            nor those of columns, nor what `missing` means.
 
     Returns:
         A DataFrame: `id`, what is told of each target, `missing`, `error`, and what is
         many numbers a row, `probabilities` in the order of the labels and `embedding`.
         Of a row that cannot be asked, as one whose file is not there, `error` says why
-        and the rest is NaN. Indexed as the DataFrame that was asked, else from 0.
+        and the rest is missing. Indexed as the DataFrame that was asked, else from 0.
 
     Raises:
         FileNotFoundError, ManifestError: see `manifest.read`.
         TypeError: `place` is none of these.
     """
-    asked = place if hasattr(place, "answer") else sources.source(_place(place))
+    asked = place
+    if not hasattr(place, "answer"):
+        asked = sources.source(_place(place), exported=exported)
+    nothing = {each: [b""] for names in asked.inputs.values() for each in names}
+    empty = telling.table(asked.answer(nothing), [""], asked, long=True).iloc[:0]
+    if isinstance(rows, pd.DataFrame) and rows.empty:
+        return empty
     found = questions(asked, rows, folder)
-    tables = [
+    tables = [empty] + [
         telling.table(answers, ids, asked, long=True).set_index(pd.Index(lines))
         for answers, ids, lines in _batches_of(asked, found)
     ]
-    refused = pd.DataFrame(
-        {"id": row.id, "error": f"{row.column}: {row.reason}".removeprefix(": ")}
-        for row in found.rejected
-    ).set_index(pd.Index([row.line for row in found.rejected]))
-    whole = pd.concat([*tables, refused] if len(refused) else tables)
+    if found.rejected:
+        tables.append(_refused(found.rejected))
+    # What is true or false stays that beside rows that have neither.
+    floats = {"convert_floating": False, "convert_integer": False}
+    plain = {"infer_objects": False, "convert_string": False, **floats}
+    whole = pd.concat([table.convert_dtypes(**plain) for table in tables])
     whole = whole.sort_index(kind="stable").fillna({"error": ""})
-    index = rows.index if isinstance(rows, pd.DataFrame) else range(len(whole))
-    return whole.set_index(pd.Index(index))
+    is_frame = isinstance(rows, pd.DataFrame)
+    return whole.set_axis(rows.index if is_frame else range(len(whole)))
+
+
+def _refused(rejected):
+    """`id` and `error` of rows that cannot be asked, by their lines."""
+    told = [f"{row.column}: {row.reason}".removeprefix(": ") for row in rejected]
+    ids, lines = [row.id for row in rejected], [row.line for row in rejected]
+    return pd.DataFrame({"id": ids, "error": told}, lines)
 
 
 def _place(place):

@@ -2,7 +2,8 @@
 
 Both have `labels`, {target: its labels}, `inputs`, {input: the strings it takes},
 `data`, the section of the recipe where that is known, `keys`, {key: value} of it where
-no more is known than how a manifest calls its columns, `identity`, text that changes
+no more is known than how a manifest is written, `columns`, {name: what tables call it}
+where that is another name, `identity`, text that changes
 with the model, `ready()`, which loads what is loaded, and `answer(columns)`, which
 threads may call: {served name: list of bytes} -> {output name: (rows, ...) array},
 strings as bytes.
@@ -62,11 +63,13 @@ class Local:
         if self._model:
             self.labels, self.inputs = export.assets(self._model)
             self.keys = export.table_keys(self._model)
+            self.columns = self.keys.get("columns", {})
             self.identity = _files(self._model, "saved_model.pb", "variables/*")
             return
         self._model = run.open_folder(place)
         self.labels, self.inputs = self._model.labels, export.inputs(self._model)
         self.data = self._model.recipe.data
+        self.columns = self.data.columns
         self.identity = _files(self._model.folder, "model.keras", "decisions.json")
 
     def ready(self):
@@ -104,6 +107,7 @@ class Server:
         signature = _default(told, f"{asked.model} at {asked.server}")
         self.identity = f"{asked.server} {asked.model} {told['version']}"
         self.labels, self.inputs, self.keys = _assets(exported)
+        self.columns = self.keys.get("columns", {})
         self.is_told = bool(exported)
         if exported:
             _check_same(exported, self.labels, self.inputs, signature)

@@ -13,7 +13,8 @@ class Finding:
 
     Attributes:
         rule: short name of the rule that found it, as `leak`.
-        column: the input or target; "" where it is the row as a whole.
+        column: the input or target, by the file's name where it has one; "" where it
+            is the row as a whole.
         lines: of the manifest, in its order.
         what: one clause.
         advice: one clause.
@@ -57,6 +58,7 @@ def of(rows, rule, column, lines, what, advice):
     """
     lines = sorted(int(line) for line in lines)
     ids = tuple(rows.frame.loc[lines, rows.id])
+    column = rows.columns_in_file.get(column, column)
     return Finding(rule, column, tuple(lines), what, advice, ids)
 
 

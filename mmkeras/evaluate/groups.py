@@ -44,14 +44,21 @@ def slices(seen, columns):
 
     Args:
         seen: a `judging.Seen`.
-        columns: names.
+        columns: names, by the file or by the recipe.
 
     Returns:
         {column: {value: as of `subsets`}}.
     """
+    called = _called(seen.rows)
     return {
-        column: _parts(seen, _values(seen.rows.frame[column])) for column in columns
+        column: _parts(seen, _values(seen.rows.frame[called.get(column, column)]))
+        for column in columns
     }
+
+
+def _called(rows):
+    """{the file's name of a column: that of the recipe}, where they differ."""
+    return {column: name for name, column in rows.columns_in_file.items()}
 
 
 def check(rows, columns):
@@ -61,10 +68,11 @@ def check(rows, columns):
         ManifestError: names the column and those there are.
     """
     for column in columns:
-        if column not in rows.frame:
+        if _called(rows).get(column, column) not in rows.frame:
+            there = [rows.columns_in_file.get(name, name) for name in rows.frame]
             raise ManifestError(
                 f"--slice {column}: {rows.path.name} has no such column. Columns: "
-                f"{', '.join(rows.frame)}"
+                f"{', '.join(there)}"
             )
 
 

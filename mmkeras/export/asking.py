@@ -130,7 +130,7 @@ def assets(folder):
 
 
 def table_keys(folder):
-    """{key of `data`: value}: `id` and `columns`, how a manifest calls what it reads.
+    """{key of `data`: value}: how a manifest is written, and what it calls columns.
 
     {} of a version that was exported before these were kept.
     """

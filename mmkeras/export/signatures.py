@@ -124,8 +124,9 @@ def inputs(run):
 
 
 def table_keys(run):
-    """{key of `data`: value}: how a manifest calls its ids and what it reads."""
-    return {"id": run.recipe.data.id, "columns": run.recipe.data.columns}
+    """{key of `data`: value}: how a manifest is written, and what it calls columns."""
+    keys = ("id", "columns", "separator", "encoding")
+    return {key: getattr(run.recipe.data, key) for key in keys}
 
 
 def packages(run):

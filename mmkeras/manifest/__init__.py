@@ -28,7 +28,8 @@ class Rejected:
     Attributes:
         line: line of the file where the row begins; the header is line 1.
         id: the row's id; the line number where it has none.
-        column: the column at fault; empty where it is the row as a whole.
+        column: the column at fault, by the file's name; empty where it is the row as a
+            whole.
         reason: one sentence fragment.
         cells: {column: text} as read.
     """
@@ -141,8 +142,14 @@ class Manifest:
         if not faults:
             return self
         refused = [
-            _refuse(line, self.frame.loc[line].to_dict(), self.id, *fault)
-            for line, fault in faults.items()
+            _refuse(
+                line,
+                self.frame.loc[line].to_dict(),
+                self.id,
+                self.columns_in_file.get(column, column),
+                reason,
+            )
+            for line, (column, reason) in faults.items()
         ]
         rejected = sorted([*self.rejected, *refused], key=lambda row: row.line)
         frame = self.frame.drop(index=list(faults))
@@ -195,7 +202,10 @@ def read(data, *, frame=None, labels=None, targets_required=True, seed=0):
     """
     path = Path(data.manifest)
     table = _table(data) if frame is None else tables.of_frame(frame)
-    table = tables.called(table, data.columns, path.name)
+    own = data.columns
+    if not targets_required:  # one that is there by chance is not asked for
+        own = {name: own[name] for name in own if name not in data.targets}
+    table = tables.called(table, own, path.name)
     training = targets_required and labels is None
     header = list(table.frame)
     _require_columns(path, header, data, targets_required, training)
@@ -209,9 +219,7 @@ def read(data, *, frame=None, labels=None, targets_required=True, seed=0):
     ragged = tuple(_ragged(header, *each, data.id) for each in table.ragged.items())
     reads = {name: columns_of(name, choice) for name, choice in data.inputs.items()}
     keys = data.id, data.split
-    found = Manifest(
-        path, frame, inputs, chosen, *keys, ragged, (), reads, data.columns
-    )
+    found = Manifest(path, frame, inputs, chosen, *keys, ragged, (), reads, own)
     found = found.reject(_row_faults(frame, data, path.parent, targets_required))
     if targets_required:
         found = found.reject(cleaning.faults(found.frame, data, _columns(data)))
@@ -247,8 +255,10 @@ def _require_columns(path, header, data, targets_required, training):
         found = [data.columns.get(name, name) for name in header]
         told = (
             f"{path.name} has no column {names}. Found {found}. Rename it, or name "
-            f"your own column under {keys} or data.columns"
+            f"your own column under {keys}"
         )
+        if {"inputs", "targets"} & {*lacking.values()}:
+            told += " or data.columns"
         if len(header) == 1:
             told += (
                 f". If the cells are not separated by `{data.separator}`, set "
@@ -308,7 +318,8 @@ def _row_faults(frame, data, folder, labelled):
             add(name, reasons)
     columns = _columns(data)
     nothing = frame[columns].eq("").all(axis=1)
-    empty = f"every input is empty: {', '.join(columns)}"
+    told = [data.columns.get(name, name) for name in columns]
+    empty = f"every input is empty: {', '.join(told)}"
     add("", pd.Series("", frame.index, dtype=object).mask(nothing, empty))
     known = paths.Folder(folder)
     for name, choice in data.inputs.items():

@@ -215,8 +215,9 @@ def _text(path, encoding):
         line = content.count(b"\n", 0, error.start) + 1
         raise ManifestError(
             f"{path.name} is not {named}: line {line} holds the byte "
-            f"{content[error.start]:#04x}. Save it as UTF-8, or name its encoding with "
-            "data.encoding (cp1252 and gb18030 are common)"
+            f"{content[error.start]:#04x}. Save it as UTF-8, or name its encoding: "
+            "data.encoding in a recipe, --encoding behind a command (cp1252 and "
+            "gb18030 are common)"
         ) from None
     except LookupError:
         raise ManifestError(f"data.encoding: no encoding `{named}`") from None

@@ -141,12 +141,18 @@ class Data(Section):
         """Sentences on `columns`: each name is one of the recipe's, each column its."""
         lists = [columns_of(*each) for each in self.inputs.items()]
         names = dict.fromkeys([*itertools.chain(*lists), *self.targets])
-        found = [
-            f"data.columns: no input or target reads `{name}`. Names: "
-            f"{', '.join(names)}{nearest(name, names)}"
-            for name in self.columns
-            if name not in names
-        ]
+        found = []
+        for name, column in self.columns.items():
+            if name in ("id", "split", "group", "weight") and name not in names:
+                found.append(
+                    f"data.columns: `{name}` is no input or target: that column is "
+                    f"named by a key of its own, data.{name}: {column}"
+                )
+            elif name not in names:
+                found.append(
+                    f"data.columns: no input or target reads `{name}`. Names: "
+                    f"{', '.join(names)}{nearest(name, names)}"
+                )
         columns = [self.columns.get(name, name) for name in names]
         found += [
             f"data.columns: the column `{column}` is that of two names: give each its "

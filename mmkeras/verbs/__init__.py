@@ -78,6 +78,21 @@ def set_argument(parser):
     )
 
 
+def table_arguments(parser):
+    """How another table than that of the run is written."""
+    told = "of the rows, where it is not that of the rows trained on"
+    parser.add_argument("--separator", metavar="CHARACTER", help=told)
+    parser.add_argument("--encoding", help=told)
+
+
+def table_keys(options):
+    """What `table_arguments` were given, as keys of a recipe's `data`."""
+    keys = {key: getattr(options, key) for key in ("separator", "encoding")}
+    if keys["separator"] and len(keys["separator"]) != 1:
+        raise UsageError(f"--separator {keys['separator']}: expected one character")
+    return {key: value for key, value in keys.items() if value}
+
+
 def server_arguments(parser):
     """The options of those who may ask a server."""
     parser.add_argument("--model", metavar="NAME", help="where the URL has none")

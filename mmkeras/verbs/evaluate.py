@@ -16,6 +16,7 @@ def arguments(parser):
     parser.add_argument(
         "--manifest", help="other rows; all are test rows where it has no split column"
     )
+    verbs.table_arguments(parser)
     parser.add_argument(
         "--slice",
         action="append",
@@ -74,7 +75,9 @@ def _reported(options, trained):
     """(the rows that a run is judged on, its metrics)."""
     from mmkeras import evaluate, run
 
-    rows = run.read_rows(trained, options.manifest)
+    rows = run.read_rows(trained, options.manifest, **verbs.table_keys(options))
+    if rows.path.resolve() != Path(trained.recipe.data.manifest).resolve():
+        _tell_known(run.known_lines(trained, rows.split(options.split)), rows)
     metrics = evaluate.report(
         trained,
         rows,
@@ -84,6 +87,17 @@ def _reported(options, trained):
         log=verbs.log,
     )
     return rows, metrics
+
+
+def _tell_known(lines, rows):
+    """Warns of rows that tell nothing of new ones."""
+    if lines:
+        shown = ", ".join(map(str, lines[:10])) + ", ..." * (len(lines) > 10)
+        verbs.log(
+            f"warning: {len(lines)} of the rows of {rows.path.name} were trained on or "
+            f"validated by (lines {shown}): leave them out, for their scores tell "
+            "nothing of new rows"
+        )
 
 
 def _check(options):
@@ -138,7 +152,10 @@ def _compared(options):
     from mmkeras import evaluate, run
 
     runs = {folder: run.open_folder(folder) for folder in options.run_folders}
-    rows = {name: run.read_rows(one, options.manifest) for name, one in runs.items()}
+    keys = verbs.table_keys(options)
+    rows = {
+        name: run.read_rows(one, options.manifest, **keys) for name, one in runs.items()
+    }
     if options.ensemble:
         first = next(iter(runs.values()))
         # Decided on the runs' own valid rows, whatever is compared.
@@ -146,7 +163,7 @@ def _compared(options):
         made = evaluate.ensemble(runs, own, options.ensemble, log=verbs.log)
         evaluate.report(made, own, log=verbs.log)
         runs[options.ensemble] = made
-        rows[options.ensemble] = run.read_rows(made, options.manifest)
+        rows[options.ensemble] = run.read_rows(made, options.manifest, **keys)
     found = evaluate.compare(runs, rows, options.split, log=verbs.log)
     text = "\n\n".join(map(verbs.aligned, evaluate.comparison(found)))
     return verbs.Answer(found, text)

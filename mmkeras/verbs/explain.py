@@ -40,7 +40,9 @@ def run(options, extra):
         rows = run.read_rows(trained, options.manifest)
         found = explain.row(trained, rows, options.row, **chosen)
     else:
-        columns = predict.one_row(extra, export.inputs(trained))
+        columns = predict.one_row(
+            extra, export.inputs(trained), trained.recipe.data.columns
+        )
         found = explain.raw(trained, columns, **chosen)
     page, picture = map(str, explain.write(trained, found))
     content = {**found.numbers(), "page": page, "picture": picture}

@@ -32,6 +32,7 @@ def arguments(parser):
         metavar="FILE",
         help="CSV of rows that cannot be asked; the others are. Without it none is",
     )
+    verbs.table_arguments(parser)
     verbs.server_arguments(parser)
 
 
@@ -88,14 +89,14 @@ def answered_row(source, extra):
     """
     from mmkeras import answering
 
-    answers = source.answer(one_row(extra, source.inputs))
+    answers = source.answer(one_row(extra, source.inputs, source.columns))
     row = answering.told(answers, 0, "", source)
     return verbs.Answer(row, answering.shown(row))
 
 
 def _shard(options):
     """(which, of how many), of options that fit each other."""
-    for name in ("out", "shard", "rejected"):
+    for name in ("out", "shard", "rejected", "separator", "encoding"):
         if getattr(options, name) and not options.manifest:
             raise verbs.UsageError(f"--{name} is for many rows: give --manifest too")
     if options.shard and not options.out:
@@ -124,7 +125,8 @@ def _rows(options, source):
     """The rows of the manifest that can be asked."""
     from mmkeras import answering, manifest
 
-    rows = answering.questions(source, options.manifest)
+    keys = verbs.table_keys(options)
+    rows = answering.questions(source, options.manifest, **keys)
     if options.rejected:
         rows.write_rejected(options.rejected)
         verbs.log(f"predict: {len(rows.rejected)} rows refused: {options.rejected}")
@@ -181,8 +183,14 @@ def _listed(source, rows):
     return verbs.Answer(told, text.rstrip("\n"))
 
 
-def one_row(extra, inputs):
-    """{served name: [bytes]} from `--column value` pairs."""
+def one_row(extra, inputs, columns):
+    """{served name: [bytes]} from `--column value` pairs.
+
+    Args:
+        extra: the words of the command.
+        inputs: {input: the strings it takes}.
+        columns: {name: what tables call it}, which is taken as well.
+    """
     from mmkeras import answering
 
     known, files = {}, set()
@@ -190,11 +198,13 @@ def one_row(extra, inputs):
         is_file = answering.is_file(name, served)
         if is_file:
             files.add(f"--{name}")
-        columns = [name] if is_file else served
-        known |= dict(zip((f"--{each}" for each in columns), served, strict=True))
+        options = [name] if is_file else served
+        known |= dict(zip((f"--{each}" for each in options), served, strict=True))
+    called = {f"--{column}": f"--{name}" for name, column in columns.items()}
     given, left = {}, list(extra)
     while left:
         option, equals, value = left.pop(0).partition("=")
+        option = called.get(option, option)
         if option not in known:
             hint = families.nearest(option, known)
             raise verbs.UsageError(

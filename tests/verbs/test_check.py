@@ -119,10 +119,11 @@ def test_findings_name_rule_lines_and_ids_and_files_are_written(tmp_path, capsys
         capsys, path, "--json", f"--html={page}", f"--rejected={refused}"
     )
     assert code == cli.REFUSED
-    leak, rare = json.loads(shown.out)["findings"]
+    leak, single, rare = json.loads(shown.out)["findings"]
     assert (leak["rule"], leak["column"]) == ("leak", "text")
     assert (leak["lines"], leak["ids"]) == ([2, 3], ["q1", "q2"])
     assert leak["advice"] and rare["rule"] == "rare"
+    assert single["what"] == "every train row is `x`: nothing to tell apart"
     assert "<td>leak</td>" in page.read_text(encoding="utf-8")
     (row,) = csv.DictReader(refused.open(encoding="utf-8"))
     assert (row["line"], row["manifest_id"], row["split"]) == ("5", "q4", "train")
