@@ -106,12 +106,16 @@ def chosen(tmp_path, monkeypatch):
             "photo": {"kind": "own", "function": "mine.py:doubled"},
         },
         "fusion": {"kind": "attention", "units": 8},
-        "train": {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "patience": 0},
+        "train": {
+            **{"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "patience": 0},
+            "baselines": False,
+        },
     }
     yield config.parse(tree)
     sys.modules.pop("mine", None)
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_branches_learns_is_explained_and_served(chosen, tmp_path):
     rows = manifest.read(chosen.data)
     made = train.fit(chosen, rows, folder="run", log=lambda line: None)

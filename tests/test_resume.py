@@ -156,6 +156,7 @@ def test_stopped_in_mid_epoch_it_gives_the_same_bits(
     require_same(tmp_path / "run", reference)
 
 
+@pytest.mark.slow
 def test_stopped_when_patience_had_ended_it_fits_no_further(
     texts, tmp_path, monkeypatch
 ):
