@@ -11,6 +11,7 @@ from keras import ops
 from pydantic import PositiveInt
 
 from mmkeras import layers
+from mmkeras.branches import waves
 from mmkeras.branches.kerashub import audio_kerashub
 from mmkeras.branches.own import audio_own
 from mmkeras.families import Fraction
@@ -214,13 +215,9 @@ def _frames(name, clip_samples, front_end, masks=None):
         masks: (share of the frames, share of the bands) that `layers.SpecMask` hides
             in training; None for none.
     """
-    wave = keras.Input((clip_samples,), dtype="float32", name=name)
-    samples = keras.Input((), dtype="int32", name=f"{name}_samples")
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
-    real = ops.where(present, samples, 0)[:, None]  # (batch, 1)
-    steps = ops.arange(clip_samples, dtype="int32")[None, :]
-    wave_mask = ops.less(steps, real)
-    frames = front_end(ops.where(wave_mask, wave, 0.0))
+    inputs = waves.inputs(name, clip_samples)
+    real, _, wave = waves.heard(name, inputs)
+    frames = front_end(wave)
     starts = ops.arange(frames.shape[1], dtype="int32") * front_end.hop_samples
     mask = ops.less(starts[None, :], real)  # (batch, frames)
     floor = PCEN_FLOOR if isinstance(front_end, layers.PCEN) else 1.0  # else dB
@@ -231,7 +228,6 @@ def _frames(name, clip_samples, front_end, masks=None):
     )(frames, mask)
     if masks:
         frames = layers.SpecMask(*masks, name=f"{name}_spec_mask")(frames, mask)
-    inputs = {name: wave, f"{name}_samples": samples, f"{name}_present": present}
     return inputs, frames, mask
 
 

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 from pydantic import NonNegativeInt, PositiveInt
 
-from mmkeras.branches import patches, pretrained, whisper
+from mmkeras.branches import patches, pretrained, waves, whisper
 from mmkeras.families import Fraction
 from mmkeras.modalities import presets
 
@@ -149,14 +149,12 @@ def audio_kerashub(
     whisper.require_clip(name, rate_hz, clip_samples)
     encoder, num_mels = whisper.encoder(presets.load("backbone", preset))
     encoder = pretrained.tuned(encoder, trainable, lora_rank, adapter_units)
-    wave = keras.Input((clip_samples,), dtype="float32", name=name)
-    samples = keras.Input((), dtype="int32", name=f"{name}_samples")
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
-    mels = whisper.WhisperMel(num_mels, name=f"{name}_mel")(wave)
+    inputs = waves.inputs(name, clip_samples)
+    mels = whisper.WhisperMel(num_mels, name=f"{name}_mel")(inputs[name])
     key = f"{name}_features"
     return pretrained.branch(
         name,
-        {name: wave, f"{name}_samples": samples, f"{name}_present": present},
+        inputs,
         {key: pretrained.features(encoder, {"encoder_features": mels})},
         tokens=lambda had: pretrained.narrowed(name, had[key], units, dropout),
         mask=lambda had: whisper.visible(

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from mmkeras.branches import patches, words
+from mmkeras.branches import patches, waves, words
 
 AS = "as `my_branches.py:build`, the file from where the command runs"
 
@@ -39,7 +39,7 @@ def text_own(name, *, length, vocabulary_size, function: str = ""):
     told = {"vocabulary_size": vocabulary_size, "mask": mask}
     tokens = _called(function, inputs[name], told)
     if tokens.shape[1] != length:
-        mask = _all(tokens, inputs[f"{name}_present"])
+        mask = patches.shown(name, inputs, tokens.shape[1])
     return _branch(name, inputs, tokens, mask)
 
 
@@ -57,7 +57,8 @@ def image_own(name, *, size, function: str = ""):
     """
     inputs = patches.inputs(name, size)
     tokens = _called(function, inputs[name], {})
-    return _branch(name, inputs, tokens, _all(tokens, inputs[f"{name}_present"]))
+    mask = patches.shown(name, inputs, tokens.shape[1])
+    return _branch(name, inputs, tokens, mask)
 
 
 def audio_own(name, masks=None, *, rate_hz, clip_samples, function: str = ""):
@@ -83,17 +84,12 @@ def audio_own(name, masks=None, *, rate_hz, clip_samples, function: str = ""):
             "augment.audio_time_mask and audio_frequency_mask hide parts of a "
             "spectrogram, which this branch makes by itself: leave them out"
         )
-    wave = keras.Input((clip_samples,), dtype="float32", name=name)
-    samples = keras.Input((), dtype="int32", name=f"{name}_samples")
-    present = keras.Input((), dtype="bool", name=f"{name}_present")
-    real = ops.where(present, samples, 0)[:, None]  # (batch, 1)
-    mask = ops.less(ops.arange(clip_samples, dtype="int32")[None, :], real)
-    told = {"rate_hz": rate_hz, "mask": mask}
-    tokens = _called(function, ops.where(mask, wave, 0.0), told)
+    inputs = waves.inputs(name, clip_samples)
+    real, mask, wave = waves.heard(name, inputs)
+    tokens = _called(function, wave, {"rate_hz": rate_hz, "mask": mask})
     steps = tokens.shape[1]
     starts = [step * clip_samples // steps for step in range(steps)]
     mask = ops.less(ops.convert_to_tensor(starts, "int32")[None, :], real)
-    inputs = {name: wave, f"{name}_samples": samples, f"{name}_present": present}
     return _branch(name, inputs, tokens, mask)
 
 
@@ -235,9 +231,3 @@ def _branch(name, inputs, tokens, mask):
                 f"the saved model, its get_config lacks something: {_told(error)}"
             ) from error
     return made
-
-
-def _all(tokens, present):
-    """Every token of the rows that are there, (batch, steps) bool."""
-    steps = ops.ones((1, tokens.shape[1]), dtype="bool")
-    return ops.logical_and(present[:, None], steps)

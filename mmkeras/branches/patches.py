@@ -26,5 +26,10 @@ def tokens(name, features, units):
 def seen(name, given, features):
     """All patches of the pictures that are there, (batch, patches) bool."""
     height, width = features.shape[1:3]
+    return shown(name, given, height * width)
+
+
+def shown(name, given, steps):
+    """All tokens of the rows that are there, (batch, steps) bool."""
     present = given[f"{name}_present"][:, None]
-    return ops.logical_and(present, ops.ones((1, height * width), dtype="bool"))
+    return ops.logical_and(present, ops.ones((1, steps), dtype="bool"))
