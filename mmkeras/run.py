@@ -1,7 +1,6 @@
 """The folder that a run leaves: the name of every file in it, written once."""
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -290,6 +289,11 @@ def _held(folder):
         return False
 
 
+def is_own(run, path):
+    """Whether a manifest's path is that of the rows that a run was trained on."""
+    return Path(path).resolve() == Path(run.recipe.data.manifest).resolve()
+
+
 def read_rows(run, path=None, **keys):
     """The rows of a run's manifest, or of another one with the same columns.
 
@@ -302,7 +306,7 @@ def read_rows(run, path=None, **keys):
         A `manifest.Manifest`; rows whose label the run does not know are refused.
     """
     data = run.recipe.data
-    if path and Path(path).resolve() != Path(data.manifest).resolve():
+    if path and not is_own(run, path):
         data = data.model_copy(update={"manifest": str(path), **keys})
         return manifest.read(data, labels=run.labels)
     # As it was read for training, so that splits that were made are made the same.
@@ -323,8 +327,7 @@ def known_lines(run, rows):
         own = read_rows(run)
     except (OSError, manifest.ManifestError):
         return []
-    known = own.frame[own.split_column] != "test"
-    seen = set(_contents(dataclasses.replace(own, frame=own.frame[known])))
+    seen = {*_contents(own.split("train")), *_contents(own.split("valid"))}
     contents = zip(rows.frame.index, _contents(rows), strict=True)
     return [int(line) for line, cells in contents if cells in seen]
 

@@ -1,7 +1,5 @@
 """A trained run against rows it has not seen: metrics.json, figures, report, card."""
 
-from pathlib import Path
-
 from mmkeras import manifest
 from mmkeras.evaluate import gains, groups, judging, pages, robustness
 from mmkeras.evaluate.advising import shortfalls
@@ -12,7 +10,7 @@ from mmkeras.evaluate.folding import across
 from mmkeras.evaluate.folding import tables as spread
 from mmkeras.evaluate.judging import decide, predict
 from mmkeras.evaluate.telling import headlines, plain, tables, verdict
-from mmkeras.run import Run
+from mmkeras.run import Run, is_own
 
 __all__ = [
     "across",
@@ -134,6 +132,6 @@ def place(run, rows):
     Returns:
         A `run.Run` that tells the paths of metrics.json, report.html and so on.
     """
-    if rows.path.resolve() == Path(run.recipe.data.manifest).resolve():
+    if is_own(run, rows.path):
         return run
     return Run(run.judged / rows.path.stem)

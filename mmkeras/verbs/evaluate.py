@@ -76,7 +76,7 @@ def _reported(options, trained):
     from mmkeras import evaluate, run
 
     rows = run.read_rows(trained, options.manifest, **verbs.table_keys(options))
-    if rows.path.resolve() != Path(trained.recipe.data.manifest).resolve():
+    if not run.is_own(trained, rows.path):
         _tell_known(run.known_lines(trained, rows.split(options.split)), rows)
     metrics = evaluate.report(
         trained,
