@@ -12,7 +12,7 @@ Files: `sources` who answers, `asking` rows in batches, in their order, `telling
 answer for people and as a table, `parts` the file that is written, and goes on.
 """
 
-from mmkeras.answering.asking import answered, is_file, predict, questions
+from mmkeras.answering.asking import answered, batched, is_file, predict, questions
 from mmkeras.answering.parts import AnswersError, shard_path, write
 from mmkeras.answering.sources import is_url, sent, source
 from mmkeras.answering.telling import shown, table, told
@@ -20,6 +20,7 @@ from mmkeras.answering.telling import shown, table, told
 __all__ = [
     "AnswersError",
     "answered",
+    "batched",
     "is_file",
     "is_url",
     "predict",

@@ -81,21 +81,21 @@ def predict(place, rows, *, folder=".", exported=None):
     asked = place
     if not hasattr(place, "answer"):
         asked = sources.source(_place(place), exported=exported)
-    nothing = {each: [b""] for names in asked.inputs.values() for each in names}
-    empty = telling.table(asked.answer(nothing), [""], asked, long=True).iloc[:0]
+    answers = asked.answer(sources.nothing(asked.inputs))
+    empty = telling.table(answers, [""], asked, long=True).iloc[:0]
+    # What is true or false stays that beside rows that have neither.
+    answerless = dict.fromkeys(empty.select_dtypes(bool), "boolean")
+    empty = empty.astype(answerless)
     if isinstance(rows, pd.DataFrame) and rows.empty:
         return empty
     found = questions(asked, rows, folder)
-    tables = [empty] + [
-        telling.table(answers, ids, asked, long=True).set_index(pd.Index(lines))
-        for answers, ids, lines in _batches_of(asked, found)
-    ]
+    tables = [empty]
+    for answers, at in batched(asked, found):
+        table = telling.table(answers, found.ids[at], asked, long=True)
+        tables.append(table.astype(answerless).set_index(found.frame.index[at]))
     if found.rejected:
         tables.append(_refused(found.rejected))
-    # What is true or false stays that beside rows that have neither.
-    floats = {"convert_floating": False, "convert_integer": False}
-    plain = {"infer_objects": False, "convert_string": False, **floats}
-    whole = pd.concat([table.convert_dtypes(**plain) for table in tables])
+    whole = pd.concat(tables)
     whole = whole.sort_index(kind="stable").fillna({"error": ""})
     is_frame = isinstance(rows, pd.DataFrame)
     return whole.set_axis(rows.index if is_frame else range(len(whole)))
@@ -117,12 +117,12 @@ def _place(place):
     return place
 
 
-def _batches_of(source, rows):
-    """(answers, ids, lines) of each batch."""
+def batched(source, rows):
+    """(answers of a batch, the slice of the rows that they are to), all in order."""
     done = 0
     for answers in answered(source, rows):
         stop = done + len(next(iter(answers.values())))
-        yield answers, rows.ids[done:stop], rows.frame.index[done:stop]
+        yield answers, slice(done, stop)
         done = stop
 
 

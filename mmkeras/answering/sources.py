@@ -79,7 +79,7 @@ class Local:
         with self._lock:
             if self._ask is None:
                 ask = export.answering(self._model)
-                ask({each: [b""] for names in self.inputs.values() for each in names})
+                ask(nothing(self.inputs))
                 self._ask = ask
 
     def answer(self, columns):
@@ -127,6 +127,15 @@ class Server:
         if not self.is_told:
             answers.pop("present", None)
         return {key: _array(values) for key, values in answers.items()}
+
+
+def nothing(inputs):
+    """A row that lacks every input, {served name: [bytes]}.
+
+    Args:
+        inputs: {input: the strings it takes}.
+    """
+    return {each: [b""] for names in inputs.values() for each in names}
 
 
 def sent(path):

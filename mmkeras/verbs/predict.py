@@ -172,13 +172,11 @@ def _listed(source, rows):
 
     from mmkeras import answering
 
-    told, tables, done = [], [], 0
-    for answers in answering.answered(source, rows):
-        count = len(next(iter(answers.values())))
-        ids = rows.ids[done : done + count]
-        told += [answering.told(answers, at, ids[at], source) for at in range(count)]
+    told, tables = [], []
+    for answers, at in answering.batched(source, rows):
+        ids = rows.ids[at]
+        told += [answering.told(answers, n, each, source) for n, each in enumerate(ids)]
         tables.append(answering.table(answers, ids, source))
-        done += count
     text = pd.concat(tables).to_csv(index=False, lineterminator="\n")
     return verbs.Answer(told, text.rstrip("\n"))
 
