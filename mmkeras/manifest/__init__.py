@@ -222,7 +222,7 @@ def read(data, *, frame=None, labels=None, targets_required=True, seed=0):
     found = Manifest(path, frame, inputs, chosen, *keys, ragged, (), reads, own)
     found = found.reject(_row_faults(frame, data, path.parent, targets_required))
     if targets_required:
-        found = found.reject(cleaning.faults(found.frame, data, _columns(data)))
+        found = found.reject(cleaning.faults(found.frame, data, data.columns_read))
     warnings = _fill_splits(found, data, data.shares if training else (0, 0, 1), seed)
     if targets_required:
         found = found.reject(_unseen_labels(found, labels))
@@ -241,7 +241,7 @@ def _table(data):
 
 
 def _require_columns(path, header, data, targets_required, training):
-    wanted = dict.fromkeys(_columns(data), "inputs")
+    wanted = dict.fromkeys(data.columns_read, "inputs")
     if targets_required:
         wanted |= {name: "targets" for name in data.targets}
     if training:  # These are made where they are absent, but not under a chosen name.
@@ -265,12 +265,6 @@ def _require_columns(path, header, data, targets_required, training):
                 "data.separator"
             )
         raise ManifestError(told)
-
-
-def _columns(data):
-    """All columns that the inputs read, in the order of the recipe, each once."""
-    columns = [columns_of(name, choice) for name, choice in data.inputs.items()]
-    return list(dict.fromkeys(itertools.chain.from_iterable(columns)))
 
 
 def _fill_splits(found, data, shares, seed):
@@ -316,7 +310,7 @@ def _row_faults(frame, data, folder, labelled):
     if labelled:
         for name, reasons in _taught_faults(frame, data):
             add(name, reasons)
-    columns = _columns(data)
+    columns = data.columns_read
     nothing = frame[columns].eq("").all(axis=1)
     told = [data.columns.get(name, name) for name in columns]
     empty = f"every input is empty: {', '.join(told)}"

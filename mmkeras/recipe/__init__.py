@@ -11,7 +11,11 @@ from mmkeras.recipe.data import Data
 from mmkeras.recipe.section import Choice, Section
 from mmkeras.recipe.train import Train
 
-__all__ = ["Augment", "Data", "Recipe", "Train", "augment_faults"]
+__all__ = ["NAME", "Augment", "Data", "Recipe", "Train", "augment_faults"]
+
+
+# Of a recipe: of run folders and of the model at a server.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Recipe(Section):
@@ -36,7 +40,7 @@ class Recipe(Section):
     @pydantic.field_validator("name")
     @classmethod
     def _folder(cls, value):
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+        if not NAME.fullmatch(value):
             raise ValueError("expected ASCII letters, digits, `_`, `.` and `-`")
         return value
 

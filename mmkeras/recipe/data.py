@@ -137,10 +137,15 @@ class Data(Section):
             )
         return found
 
+    @property
+    def columns_read(self):
+        """All columns that the inputs read, in the order of the recipe, each once."""
+        lists = [columns_of(*each) for each in self.inputs.items()]
+        return list(dict.fromkeys(itertools.chain.from_iterable(lists)))
+
     def _misnamed(self):
         """Sentences on `columns`: each name is one of the recipe's, each column its."""
-        lists = [columns_of(*each) for each in self.inputs.items()]
-        names = dict.fromkeys([*itertools.chain(*lists), *self.targets])
+        names = dict.fromkeys([*self.columns_read, *self.targets])
         found = []
         for name, column in self.columns.items():
             if name in ("id", "split", "group", "weight") and name not in names:

@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ import yaml
 
 from mmkeras import config, templates
 from mmkeras.manifest import tables
+from mmkeras.recipe import NAME
 from mmkeras.starter import gather, guess
 from mmkeras.starter.gather import FolderError
 from mmkeras.starter.guess import GuessError
@@ -110,7 +110,7 @@ def write(name, source=None, *, target=None, separator=None, encoding="utf-8"):
 
 def _vacant(folder):
     """The folder, of a name that servers can bear too, which holds nothing yet."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", folder.name):
+    if not NAME.fullmatch(folder.name):
         raise config.RecipeError(
             f"the name `{folder.name}`: expected ASCII letters, digits, `_`, `.` and "
             "`-`, since servers and run folders bear it"

@@ -45,35 +45,21 @@ def made(tmp_path_factory):
     return folder, trained, served
 
 
-@pytest.fixture
-def mmkeras(capsys):
-    """Function (words of a command) -> (exit code, stdout, stderr)."""
-
-    def called(*words):
-        code = cli.main([str(word) for word in words])
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return called
-
-
-def test_the_runs_own_file_keeps_its_splits(made, mmkeras):
+def test_the_runs_own_file_keeps_its_splits(made, call):
     folder, trained, _ = made
-    code, out, err = mmkeras("evaluate", trained.folder, "--json")
+    code, out, err = call("evaluate", trained.folder, "--json")
     assert code == 0 and "warning" not in err
     own = json.loads(out)["test"]["rows"]
     words = ["evaluate", trained.folder, "--manifest", folder / "商品.csv", "--json"]
-    code, out, err = mmkeras(*words)
+    code, out, err = call(*words)
     assert json.loads(out)["test"]["rows"] == own == 6 and "warning" not in err
 
 
-def test_rows_that_were_trained_on_are_told(made, mmkeras):
+def test_rows_that_were_trained_on_are_told(made, call):
     folder, trained, _ = made
     new = "乙,没有 见过,3,好"
     (folder / "其他.csv").write_text("\n".join([HEADER, *lines(60), new]), "utf-8")
-    code, _, err = mmkeras(
-        "evaluate", trained.folder, "--manifest", folder / "其他.csv"
-    )
+    code, _, err = call("evaluate", trained.folder, "--manifest", folder / "其他.csv")
     assert code == 0
     assert (
         "warning: 54 of the rows of 其他.csv were trained on or validated by (" in err
@@ -86,22 +72,22 @@ def test_rows_that_were_trained_on_are_told(made, mmkeras):
     assert run.known_lines(run.Run(moved.folder), rows) == []
 
 
-def test_slices_by_either_name_and_no_other(made, mmkeras):
+def test_slices_by_either_name_and_no_other(made, call):
     _, trained, _ = made
     found = {}
     for name in ("价格(元)", "price"):
-        code, out, _ = mmkeras("evaluate", trained.folder, "--slice", name, "--json")
+        code, out, _ = call("evaluate", trained.folder, "--slice", name, "--json")
         assert code == 0
         (found[name],) = json.loads(out)["test"]["slices"].values()
     assert found["price"] == found["价格(元)"] and len(found["price"]) > 1
-    code, _, err = mmkeras("evaluate", trained.folder, "--slice", "颜色")
+    code, _, err = call("evaluate", trained.folder, "--slice", "颜色")
     assert code == cli.REFUSED and "Columns: 编号, 留言, 价格(元), 标签" in err
 
 
-def test_one_row_is_asked_by_either_name(made, mmkeras):
+def test_one_row_is_asked_by_either_name(made, call):
     _, trained, served = made
     answers = {
-        mmkeras("predict", place, *words)[1]
+        call("predict", place, *words)[1]
         for place in (trained.folder, served.parent)
         for words in (
             ["--text", "太 贵", "--price", "3"],
@@ -109,40 +95,38 @@ def test_one_row_is_asked_by_either_name(made, mmkeras):
         )
     }
     assert len(answers) == 1 and "probability" in answers.pop()
-    code, _, err = mmkeras("predict", served, "--留", "太 贵")
+    code, _, err = call("predict", served, "--留", "太 贵")
     assert code == cli.USAGE and "no input `--留`. The model takes --text" in err
 
 
-def test_a_file_of_another_encoding_and_separator(made, mmkeras):
+def test_a_file_of_another_encoding_and_separator(made, call):
     folder, trained, served = made
     plain = folder / "新.csv"
     plain.write_text("\n".join([HEADER, *lines(5)]), encoding="utf-8")
     other = folder / "新gb.csv"
     other.write_bytes(plain.read_text("utf-8").replace(",", ";").encode("gb18030"))
-    expected = mmkeras("predict", served, "--manifest", plain)[1]
+    expected = call("predict", served, "--manifest", plain)[1]
     assert expected.splitlines()[1].startswith("甲0,")
     how = ["--encoding", "gb18030", "--separator", ";"]
     for place in (trained.folder, served):
-        code, out, err = mmkeras("predict", place, "--manifest", other, *how)
+        code, out, err = call("predict", place, "--manifest", other, *how)
         assert code == 0 and out == expected, err
-    code, _, err = mmkeras("predict", served, "--manifest", other)
+    code, _, err = call("predict", served, "--manifest", other)
     assert code == cli.REFUSED and "--encoding behind a command" in err
-    code, out, _ = mmkeras(
-        "evaluate", trained.folder, "--manifest", other, *how, "--json"
-    )
+    code, out, _ = call("evaluate", trained.folder, "--manifest", other, *how, "--json")
     assert code == 0 and json.loads(out)["test"]["rows"] == 5
-    code, _, err = mmkeras("predict", served, "--manifest", other, "--separator", "::")
+    code, _, err = call("predict", served, "--manifest", other, "--separator", "::")
     assert code == cli.USAGE and "--separator ::: expected one character" in err
 
 
-def test_a_table_with_a_column_of_the_targets_name(made, mmkeras):
+def test_a_table_with_a_column_of_the_targets_name(made, call):
     """As one has that answers were joined to."""
     folder, trained, _ = made
     joined = folder / "joined.csv"
     content = [f"{line},?" for line in lines(3)]
     joined.write_text("\n".join([f"{HEADER},label", *content]), encoding="utf-8")
-    assert mmkeras("predict", trained.folder, "--manifest", joined)[0] == 0
-    code, _, err = mmkeras("evaluate", trained.folder, "--manifest", joined)
+    assert call("predict", trained.folder, "--manifest", joined)[0] == 0
+    code, _, err = call("evaluate", trained.folder, "--manifest", joined)
     assert (
         code == cli.REFUSED and "joined.csv has a column `label` beside `标签`" in err
     )
